@@ -1,0 +1,46 @@
+"""What a sizing knows about an instance type, and the candidates made of it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sizing.request import Request
+
+
+class InstanceFacts(BaseModel):
+    """An instance type's resources and price."""
+
+    model_config = ConfigDict(frozen=True)
+
+    instance_type: str
+    vcpus: int = Field(gt=0)
+    gpus: int = Field(default=0, ge=0)
+    memory_gib: float = Field(gt=0)
+    #: On-Demand hosting price of one instance, USD per hour; None where no source knows it.
+    hourly_price_usd: float | None = Field(default=None, gt=0)
+    #: Where the price is from, such as "Price List API" or "bundled table of 2026-09-27".
+    price_source: str = ""
+
+
+class Sizing(BaseModel):
+    """One sizing, resolved: everything its decisions depend on besides the observations."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sizing_id: str
+    request: Request
+    #: The candidates, in the order of the request's ``instance_types``.
+    candidates: tuple[InstanceFacts, ...]
+    #: Instance count to try first, by type, from an earlier sizing of the same model and payload.
+    prior_counts: dict[str, int] = Field(default_factory=dict)
+
+    def facts(self, instance_type: str) -> InstanceFacts:
+        """The facts of a candidate.
+
+        Raises:
+            KeyError: No candidate has that type.
+        """
+        for candidate in self.candidates:
+            if candidate.instance_type == instance_type:
+                return candidate
+        raise KeyError(instance_type)

@@ -1,0 +1,63 @@
+"""Names of everything a sizing creates; clean-up and IAM find it by these.
+
+One prefix, given by the stack, stands before all of them: ``<prefix>-<sizing id>-<type>``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+#: Tags on every resource of a sizing.
+SIZING_TAG = "endpoint-sizer:sizing"
+EXECUTION_TAG = "endpoint-sizer:execution"
+
+#: The one production variant of each endpoint; SageMaker's own default name.
+VARIANT_NAME = "AllTraffic"
+
+#: Keys of the files of one sizing and one load test in the results bucket.
+RESULT_FILE = "result.json"
+REPORT_FILE = "report.html"
+LOAD_TEST_FILE = "load_test.json"
+
+_ID_LENGTH = 12
+_LONGEST_NAME = 63  # of SageMaker models, endpoint configs and endpoints
+
+
+def sizing_id(execution_arn: str) -> str:
+    """The sizing's id, 12 hexadecimal digits: the same for the same execution, always."""
+    return hashlib.sha256(execution_arn.encode()).hexdigest()[:_ID_LENGTH]
+
+
+def resource_prefix(prefix: str, sizing: str) -> str:
+    """What the names of all models, endpoint configs and endpoints of a sizing begin with."""
+    return f"{prefix}-{sizing}-"
+
+
+def resource_name(prefix: str, sizing: str, instance_type: str) -> str:
+    """Name of a candidate's model, endpoint config and endpoint.
+
+    Raises:
+        ValueError: The name would be longer than SageMaker allows (63).
+    """
+    name = resource_prefix(prefix, sizing) + instance_type.replace(".", "-")
+    if len(name) > _LONGEST_NAME:
+        raise ValueError(f"resource name of {len(name)} characters is longer than {_LONGEST_NAME}")
+    return name
+
+
+def sizing_of(prefix: str, name: str) -> str | None:
+    """The sizing id in a resource's name; None if a sizing did not make that name."""
+    head, _, rest = name.removeprefix(f"{prefix}-").partition("-")
+    if not name.startswith(f"{prefix}-") or not rest or len(head) != _ID_LENGTH:
+        return None
+    return head if all(char in "0123456789abcdef" for char in head) else None
+
+
+def sizing_folder(sizing: str) -> str:
+    """Key prefix of a sizing's files in the results bucket."""
+    return f"sizings/{sizing}/"
+
+
+def load_test_folder(sizing: str, load_test_id: str) -> str:
+    """Key prefix of a load test's files in the results bucket."""
+    return f"{sizing_folder(sizing)}load-tests/{load_test_id}/"
