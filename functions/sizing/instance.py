@@ -28,6 +28,9 @@ class Sizing(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     sizing_id: str
+    #: When the execution started, epoch seconds; with the records' times it bounds what time is left.
+    started_at: float
+    region: str
     request: Request
     #: The candidates, in the order of the request's ``instance_types``.
     candidates: tuple[InstanceFacts, ...]
