@@ -28,7 +28,7 @@ class Sizing(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     sizing_id: str
-    #: When the execution started, epoch seconds; with the records' times it bounds what time is left.
+    #: When the execution started, epoch seconds; bounds the time that is left.
     started_at: float
     region: str
     request: Request

@@ -25,7 +25,7 @@ class Burst(BaseModel):
 
 
 class Step(BaseModel):
-    """A plateau of constant offered rate: absolute, or a fraction of the burst's saturation rate."""
+    """A plateau of constant offered rate: absolute, or a fraction of the saturation rate."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -277,7 +277,7 @@ def parse_request(data: object) -> Request:
     try:
         return Request.model_validate(data)
     except ValidationError as error:
-        # An unknown field is often a misspelt one whose right name is then "missing": name it first.
+        # An unknown field is often a misspelt one, whose right name is "missing": name it first.
         errors = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
         raise _invalid(errors[0]) from None
 
