@@ -1,0 +1,145 @@
+# Everything runs in an environment of its own under .venv/, made from the hash-pinned files in
+# requirements/. The machine needs make, git and one of Python 3.11-3.13.
+
+# Which Python: the first that runs and is new enough. `make PYTHON=...` overrides.
+PYTHON ?=
+VENV   := .venv
+DEPLOY := .venv-deploy
+UV     := $(VENV)/bin/uv
+# One line for each run: what the last `make size` ended with. See "Exit codes".
+STATUS := $(VENV)/.size-status
+
+export REQUEST MODELS OUT MODEL TYPE COUNT
+export UV_PYTHON_DOWNLOADS := never
+export UV_NO_PROGRESS      := 1
+export SAM_CLI_TELEMETRY   := 0
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+.PHONY: help
+help: ## list the targets
+	@echo "make <target>, with:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  %-14s %s\n", $$1, $$2 }'
+
+# --- Environments ------------------------------------------------------------------------------
+# Each stamp adds to the one before it, so that `make demo` installs no more than it needs.
+
+SUITABLE = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+$(VENV)/.uv: requirements/uv.txt
+	@for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
+	    if "$$python" -c '$(SUITABLE)' >/dev/null 2>&1; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "$(or $(PYTHON),no python3 on PATH): Python 3.11, 3.12 or 3.13 with its venv module is needed; name one by PYTHON=" >&2; \
+	    exit 1; \
+	fi; \
+	"$$found" -m venv $(VENV) \
+	    && $(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps --require-hashes \
+	        --only-binary :all: -r requirements/uv.txt
+	@touch $@
+
+INSTALL = $(UV) pip install --quiet --python $(VENV)/bin/python --require-hashes --only-binary :all:
+
+$(VENV)/.local: requirements/local.txt $(VENV)/.uv
+	@$(INSTALL) -r $<
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.local
+	@$(INSTALL) -r $<
+	@touch $@
+
+$(VENV)/.lint: requirements/lint.txt $(VENV)/.test
+	@$(INSTALL) -r $<
+	@touch $@
+
+$(DEPLOY)/.deploy: requirements/deploy.txt $(VENV)/.uv
+	@$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python $(DEPLOY)
+	@$(UV) pip install --quiet --python $(DEPLOY)/bin/python --require-hashes -r $<
+	@touch $@
+
+.PHONY: install install-test install-lint
+install: $(VENV)/.local
+install-test: $(VENV)/.test
+install-lint: $(VENV)/.lint $(DEPLOY)/.deploy
+
+# --- A sizing on this machine ------------------------------------------------------------------
+
+# Exit codes. A sizing ends with 0 (SIZED), 2 (TARGET_NOT_MET) or 1 (anything else), but make ends
+# with 2 whatever a recipe failed with. It ends with 1 only as `make -q`, for a target that is not
+# up to date; lines marked + run even then. So these goals run with -q: the sizing in a + line that
+# never fails, then a line that fails (2), or one that -q takes for work not done (1), or none (0).
+SIZINGS := demo size
+ifneq (,$(filter $(SIZINGS),$(MAKECMDGOALS)))
+ifeq (,$(findstring n,$(firstword -$(MAKEFLAGS))))
+MAKEFLAGS += -q
+RUN := -+
+endif
+endif
+
+# Not $(MAKE) in the recipe itself: make would run that line even with -n.
+INSTALLING := $(MAKE) --silent --no-print-directory install
+
+.PHONY: $(SIZINGS) run-sizing
+demo: REQUEST := examples/distilbert.json
+demo: ## size the endpoint of examples/distilbert.json on the embedded AWS
+size: ## the same for REQUEST=<file> [MODELS=<file>] [OUT=<dir>]
+$(SIZINGS): run-sizing
+	$(if $(filter 0,$(shell cat $(STATUS))),,$(if $(filter 2,$(shell cat $(STATUS))),+@exit 2,@exit 1))
+
+run-sizing:
+	$(RUN)@if [ -z "$$REQUEST" ]; then \
+	    echo "REQUEST is missing: make size REQUEST=<file> [MODELS=<file>] [OUT=<dir>]" >&2; \
+	elif MAKEFLAGS= $(INSTALLING); then \
+	    exec $(VENV)/bin/python tools/run_for_make.py $(STATUS) local size "$$REQUEST" \
+	        $${MODELS:+--models "$$MODELS"} $${OUT:+--out "$$OUT"}; \
+	fi; \
+	mkdir -p $(VENV) && echo 1 > $(STATUS)
+
+.PHONY: endpoint
+endpoint: $(VENV)/.local ## only a local endpoint: MODEL=<id> TYPE=<ml.x> COUNT=<n> [MODELS=<file>]
+	@exec $(VENV)/bin/python -m local endpoint --model "$$MODEL" --type "$$TYPE" --count "$$COUNT" \
+	    $${MODELS:+--models "$$MODELS"}
+
+# --- Checks and build --------------------------------------------------------------------------
+
+.PHONY: test
+test: $(VENV)/.test ## run all tests; ARGS="-k name" goes to pytest
+	@exec $(VENV)/bin/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: install-lint ## check code, types, template, state machines, Dockerfile and scripts
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM="$(CURDIR)/$(DEPLOY)/bin/sam" tools/lint
+
+.PHONY: build
+build: $(DEPLOY)/.deploy ## sam build: one artifact for all functions, python3.13 on arm64
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(DEPLOY)/bin/sam build
+
+# --- Benchmarks --------------------------------------------------------------------------------
+
+.PHONY: bench-load bench-search
+bench-load: $(VENV)/.test ## load generator against the method's own client, and its rate and latency
+	@exec $(VENV)/bin/python -m benchmarks.load $(ARGS)
+bench-search: $(VENV)/.test ## search against the plain loop, over simulated endpoints
+	@exec $(VENV)/bin/python -m benchmarks.search $(ARGS)
+
+# --- Upkeep ------------------------------------------------------------------------------------
+
+# test.txt holds every version that the smaller sets share; they take theirs from it.
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+.PHONY: lock
+lock: $(VENV)/.uv ## write requirements/*.txt anew from *.in; UPGRADE=1 takes newer versions
+	@for each in uv test deploy; do \
+	    $(COMPILE) requirements/$$each.in -o requirements/$$each.txt || exit 1; \
+	done
+	@for each in functions locust local lint sagemaker; do \
+	    $(COMPILE) requirements/$$each.in -c requirements/test.txt -o requirements/$$each.txt || exit 1; \
+	done
+
+.PHONY: clean
+clean: ## remove environments, builds, results and caches
+	@rm -rf $(VENV) $(DEPLOY) .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
