@@ -21,7 +21,7 @@ export SAM_CLI_TELEMETRY   := 0
 .PHONY: help
 help: ## list the targets
 	@echo "make <target>, with:"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  %-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  %-20s %s\n", $$1, $$2 }'
 
 # --- Environments ------------------------------------------------------------------------------
 # Each stamp adds to the one before it, so that `make demo` installs no more than it needs.
@@ -139,7 +139,17 @@ lock: $(VENV)/.uv ## write requirements/*.txt anew from *.in; UPGRADE=1 takes ne
 	    $(COMPILE) requirements/$$each.in -c requirements/test.txt -o requirements/$$each.txt || exit 1; \
 	done
 
+# An environment of its own: the SDK takes 700 MB, and only this target needs all of it.
+SAGEMAKER := .venv-sagemaker
+.PHONY: hugging-face-images
+hugging-face-images: $(VENV)/.uv ## make the table of Hugging Face images anew from the sagemaker SDK
+	@$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python $(SAGEMAKER)
+	@$(UV) pip install --quiet --python $(SAGEMAKER)/bin/python --require-hashes \
+	    -r requirements/sagemaker.txt
+	@$(SAGEMAKER)/bin/python -W ignore tools/make_hugging_face_images.py \
+	    functions/sizing/hugging_face_images.json
+
 .PHONY: clean
 clean: ## remove environments, builds, results and caches
-	@rm -rf $(VENV) $(DEPLOY) .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(DEPLOY) $(SAGEMAKER) .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
