@@ -28,6 +28,8 @@ class Sizing(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     sizing_id: str
+    #: The execution whose id it is; tags carry it, so that a sweep can ask whether it still runs.
+    execution_arn: str = ""
     #: When the execution started, epoch seconds; bounds the time that is left.
     started_at: float
     region: str

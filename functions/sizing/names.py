@@ -18,6 +18,7 @@ VARIANT_NAME = "AllTraffic"
 RESULT_FILE = "result.json"
 REPORT_FILE = "report.html"
 LOAD_TEST_FILE = "load_test.json"
+PAYLOADS_FILE = "payloads.jsonl"
 
 _ID_LENGTH = 12
 _LONGEST_NAME = 63  # of SageMaker models, endpoint configs and endpoints

@@ -1,0 +1,34 @@
+"""The functions' environment: one set of variables for all of them, written in template.yaml."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a stack tells its functions."""
+
+    #: Before all names of resources that sizings create; the roles' policies are bound to it.
+    name_prefix: str
+    results_bucket: str
+    cluster_arn: str
+    #: Role that the models' containers run with.
+    model_execution_role_arn: str
+    region: str
+
+    @classmethod
+    def read(cls) -> Environment:
+        """The environment as it is now.
+
+        Raises:
+            KeyError: A variable is missing: the function was not deployed by template.yaml.
+        """
+        return cls(
+            name_prefix=os.environ["NAME_PREFIX"],
+            results_bucket=os.environ["RESULTS_BUCKET"],
+            cluster_arn=os.environ["CLUSTER_ARN"],
+            model_execution_role_arn=os.environ["MODEL_EXECUTION_ROLE_ARN"],
+            region=os.environ["AWS_REGION"],
+        )

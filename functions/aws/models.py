@@ -1,0 +1,124 @@
+"""What a request's model stands for: a container to deploy, or a model that exists."""
+
+from __future__ import annotations
+
+from botocore.exceptions import ClientError
+
+from aws.clients import client
+from sizing import hugging_face_images
+from sizing.deployment import ApiRequest, ModelSource
+from sizing.errors import InvalidRequest
+from sizing.request import Container, HuggingFaceModel, Model
+
+#: Level of the inference toolkit's own log, as the ``sagemaker`` SDK sets it: INFO.
+_CONTAINER_LOG_LEVEL = "20"
+
+#: How SageMaker says that something does not exist.
+_NOT_FOUND = {"ValidationException", "ResourceNotFound", "ResourceNotFoundException"}
+
+
+def resolve(model: Model, instance_type: str, region: str) -> ModelSource:
+    """What is deployed for a candidate.
+
+    Args:
+        model: The request's model.
+        instance_type: The candidate's type; it decides between the images for CPUs and GPUs.
+        region: The endpoint's region.
+
+    Raises:
+        InvalidRequest: The model, package, group or image does not exist, or can't be deployed.
+    """
+    if model.hugging_face:
+        return ModelSource(_hugging_face(model.hugging_face, instance_type, region))
+    if model.container:
+        return ModelSource(_own(model.container))
+    if model.model_name:
+        _check_model(model.model_name)
+        return ModelSource(model_name=model.model_name)
+    if model.model_package_group:
+        return ModelSource({"ModelPackageName": _latest_approved(model.model_package_group)})
+    if model.model_package_arn:
+        _check_package(model.model_package_arn)
+        return ModelSource({"ModelPackageName": model.model_package_arn})
+    raise AssertionError(model.kind)  # a request has exactly one kind of model
+
+
+def _hugging_face(model: HuggingFaceModel, instance_type: str, region: str) -> ApiRequest:
+    image = hugging_face_images.image_uri(
+        transformers_version=model.transformers_version,
+        pytorch_version=model.pytorch_version,
+        py_version=model.py_version,
+        region=region,
+        instance_type=instance_type,
+    )
+    return {
+        "Image": image,
+        "Environment": {
+            "HF_MODEL_ID": model.model_id,
+            "HF_TASK": model.task,
+            "SAGEMAKER_CONTAINER_LOG_LEVEL": _CONTAINER_LOG_LEVEL,
+            "SAGEMAKER_REGION": region,
+        },
+    }
+
+
+def _own(container: Container) -> ApiRequest:
+    data = {"ModelDataUrl": container.model_data_url} if container.model_data_url else {}
+    return {"Image": container.image_uri, "Environment": container.environment, **data}
+
+
+def _check_model(name: str) -> None:
+    try:
+        client("sagemaker").describe_model(ModelName=name)
+    except ClientError as error:
+        raise _not_usable("model.model_name", f"model {name}", error) from None
+
+
+def _check_package(arn: str) -> None:
+    field = "model.model_package_arn"
+    try:
+        package = client("sagemaker").describe_model_package(ModelPackageName=arn)
+    except ClientError as error:
+        raise _not_usable(field, f"model package {arn}", error) from None
+    if package["ModelPackageStatus"] != "Completed":
+        raise InvalidRequest(
+            field, f"model package {arn} must be Completed, it is {package['ModelPackageStatus']}"
+        )
+
+
+def _latest_approved(group: str) -> str:
+    """ARN of a group's newest package that is approved and complete."""
+    field = "model.model_package_group"
+    pages = (
+        client("sagemaker")
+        .get_paginator("list_model_packages")
+        .paginate(
+            ModelPackageGroupName=group,
+            ModelApprovalStatus="Approved",
+            SortBy="CreationTime",
+            SortOrder="Descending",
+        )
+    )
+    try:
+        for page in pages:
+            for package in page["ModelPackageSummaryList"]:
+                if (
+                    package["ModelPackageStatus"] == "Completed"
+                    and package.get("ModelApprovalStatus") == "Approved"
+                ):
+                    return str(package["ModelPackageArn"])
+    except ClientError as error:
+        raise _not_usable(field, f"model package group {group}", error) from None
+    raise InvalidRequest(
+        field, f"{group} has no model package that is Approved and Completed; approve one first"
+    )
+
+
+def _not_usable(field: str, what: str, error: ClientError) -> Exception:
+    """InvalidRequest for what does not exist or may not be seen; other errors as they are."""
+    code = error.response["Error"]["Code"]
+    if code in _NOT_FOUND:
+        return InvalidRequest(field, f"{what} does not exist in this account and region")
+    if code == "AccessDeniedException":
+        return InvalidRequest(field, f"{what} can't be read: {code}")
+    return error

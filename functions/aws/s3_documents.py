@@ -1,0 +1,64 @@
+"""Small documents in S3."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from aws.clients import client
+
+_CHUNK_BYTES = 1 << 20
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of an ``s3://bucket/key``."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def read_json(bucket: str, key: str) -> Any:
+    """An object's content as JSON.
+
+    Raises:
+        botocore.exceptions.ClientError: ``NoSuchKey`` and the like.
+        ValueError: It is not JSON.
+    """
+    return json.loads(client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+
+
+def object_bytes(uri: str, account: str) -> int:
+    """Size of an object, bytes.
+
+    Raises:
+        botocore.exceptions.ClientError: It is missing, may not be read, or its bucket is not
+            the account's.
+    """
+    bucket, key = split_uri(uri)
+    head = client("s3").head_object(Bucket=bucket, Key=key, ExpectedBucketOwner=account)
+    return int(head["ContentLength"])
+
+
+def lines(uri: str, account: str | None = None) -> Iterator[bytes]:
+    """An object's lines, read as they are asked for.
+
+    Args:
+        uri: The object's ``s3://`` URI.
+        account: The bucket must be this account's, if given.
+
+    Raises:
+        botocore.exceptions.ClientError: As for ``object_bytes``.
+    """
+    bucket, key = split_uri(uri)
+    owner = {"ExpectedBucketOwner": account} if account else {}
+    body = client("s3").get_object(Bucket=bucket, Key=key, **owner)["Body"]
+    try:
+        yield from body.iter_lines(chunk_size=_CHUNK_BYTES)
+    finally:
+        body.close()
+
+
+def write(bucket: str, key: str, content: bytes, content_type: str) -> str:
+    """Write an object; the bucket encrypts it. Returns its URI."""
+    client("s3").put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type)
+    return f"s3://{bucket}/{key}"

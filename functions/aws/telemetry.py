@@ -1,0 +1,30 @@
+"""Logs and metrics of the functions. Payload bodies go into neither."""
+
+from __future__ import annotations
+
+import json
+
+from aws_lambda_powertools import Logger, single_metric
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics.functions import is_metrics_disabled
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["Event", "MetricUnit", "logger", "publish"]
+
+#: Its correlation id is the sizing's id.
+logger = Logger()
+
+
+class Event(BaseModel):
+    """Base of the functions' events; an event in error is named without quoting its content."""
+
+    model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
+
+
+def publish(name: str, value: float, unit: MetricUnit = MetricUnit.Count) -> None:
+    """Publish one metric, in CloudWatch's embedded metric format."""
+    if is_metrics_disabled():
+        return
+    # Not Metrics: it collects in one set for the whole process, where local functions run together.
+    with single_metric(name=name, unit=unit, value=value) as metric:
+        metric.add_metadata(key="correlation_id", value=json.dumps(logger.get_correlation_id()))

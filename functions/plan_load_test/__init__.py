@@ -1,0 +1,1 @@
+"""Decides the next load test, or that the search is done."""

@@ -1,0 +1,68 @@
+"""PlanLoadTest: decides from the load tests so far what to load-test next, if anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aws_lambda_powertools.utilities.parser import event_parser
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from aws.environment import Environment
+from aws.telemetry import Event, logger
+from sizing import names, search
+from sizing.answer import Answer
+from sizing.deployment import update_capacity
+from sizing.instance import Sizing
+from sizing.load_test_run import load_test_input
+from sizing.observation import LoadTestRecord
+
+
+class PlanLoadTestEvent(Event):
+    """A sizing and its load tests so far, in the order they ran."""
+
+    sizing: Sizing
+    history: tuple[LoadTestRecord, ...]
+
+
+@event_parser(model=PlanLoadTestEvent)
+def handler(event: PlanLoadTestEvent, _context: LambdaContext) -> dict[str, Any]:
+    """Decide the next load test.
+
+    Returns:
+        ``{"action": "LOAD_TEST", ...}`` with the request that scales the endpoint (None if it has
+        that many instances) and the load test's input, or ``{"action": "DONE", "answer": ...}``.
+    """
+    sizing, environment = event.sizing, Environment.read()
+    logger.set_correlation_id(sizing.sizing_id)
+    decided = search.next_load_test(sizing, event.history)
+    logger.info("load test planned", extra={"reason": decided.reason})
+    if isinstance(decided, Answer):
+        return {"action": "DONE", "answer": decided.model_dump(mode="json")}
+
+    endpoint_name = names.resource_name(
+        environment.name_prefix, sizing.sizing_id, decided.instance_type
+    )
+    of_type = [each for each in event.history if each.instance_type == decided.instance_type]
+    needs_scaling = _known_count(of_type) != decided.instance_count
+    return {
+        "action": "LOAD_TEST",
+        "reason": decided.reason,
+        "plan": decided.model_dump(mode="json"),
+        "endpoint_name": endpoint_name,
+        "scale": update_capacity(endpoint_name, decided.instance_count) if needs_scaling else None,
+        "load_test": load_test_input(
+            sizing,
+            decided,
+            attempt=len(of_type) + 1,
+            name_prefix=environment.name_prefix,
+            bucket=environment.results_bucket,
+        ),
+    }
+
+
+def _known_count(of_type: Sequence[LoadTestRecord]) -> int | None:
+    """Instances the endpoint has; None when a failure leaves that open."""
+    if not of_type or of_type[-1].error is not None:
+        return None
+    return of_type[-1].instance_count

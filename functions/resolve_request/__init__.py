@@ -1,0 +1,1 @@
+"""Resolves a request into all that its sizing needs."""

@@ -1,0 +1,196 @@
+"""ResolveRequest: checks a request and looks up all its sizing needs, before money is spent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.parser import event_parser
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import ClientError
+from pydantic import AwareDatetime, BaseModel
+
+from aws import instance_types, models, prices, s3_documents
+from aws.environment import Environment
+from aws.telemetry import Event, logger
+from sizing import cost, deployment, names, payloads, search
+from sizing.errors import InvalidRequest
+from sizing.instance import InstanceFacts, Sizing
+from sizing.load_test import LoadTestPlan
+from sizing.load_test_run import load_test_input, payload_source
+from sizing.request import Payload, Payloads, Request, parse_request
+
+
+class Execution(BaseModel):
+    """The sizing's execution, from the state machine's context."""
+
+    arn: str
+    started_at: AwareDatetime
+
+    @property
+    def account(self) -> str:
+        """The account it runs in."""
+        return self.arn.split(":")[4]
+
+
+class ResolveRequestEvent(Event):
+    """The execution, and the request as the user wrote it."""
+
+    execution: Execution
+    request: Any
+
+
+@event_parser(model=ResolveRequestEvent)
+def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, Any]:
+    """Resolve a request.
+
+    Returns:
+        The sizing, its estimate, and each candidate with the API requests that deploy it and its
+        baseline load test; no candidates in a dry run, which deploys nothing.
+
+    Raises:
+        InvalidRequest: The request can't be carried out as written; nothing was created.
+    """
+    execution, environment = event.execution, Environment.read()
+    sizing_id = names.sizing_id(execution.arn)
+    logger.set_correlation_id(sizing_id)
+
+    request = parse_request(event.request)
+    deployment.check_tags(request.tags)
+    candidates = tuple(
+        prices.priced(facts, environment.region)
+        for facts in instance_types.describe(request.instance_types)
+    )
+    _check_cost_limit(request, candidates)
+    sources = {
+        candidate.instance_type: models.resolve(
+            request.model, candidate.instance_type, environment.region
+        )
+        for candidate in candidates
+    }
+    first_payload = _checked_payload(request.payloads, execution.account)
+    sizing = Sizing(
+        sizing_id=sizing_id,
+        execution_arn=execution.arn,
+        started_at=execution.started_at.timestamp(),
+        region=environment.region,
+        request=request,
+        candidates=candidates,
+    )
+    # Planned before the payloads move to S3: the size of the bodies decides the workers.
+    plans = [search.baseline(sizing, candidate) for candidate in candidates]
+    estimate = cost.estimate(sizing, plans)
+    if not request.dry_run:
+        sizing = _with_small_payloads(sizing, environment)
+    logger.info(
+        "request resolved",
+        extra={
+            "instance_types": request.instance_types,
+            "target_tps": request.target.tps,
+            "estimated_cost_usd": estimate.cost_usd,
+            "dry_run": request.dry_run,
+        },
+    )
+    return {
+        "sizing": sizing.model_dump(mode="json"),
+        "dry_run": request.dry_run,
+        "estimate": {
+            "cost_usd": estimate.cost_usd,
+            "minutes": estimate.minutes,
+            "load_tests": estimate.load_tests,
+        },
+        "candidates": []
+        if request.dry_run
+        else [
+            _candidate(sizing, plan, sources[plan.instance_type], first_payload, environment)
+            for plan in plans
+        ],
+    }
+
+
+def _candidate(
+    sizing: Sizing,
+    plan: LoadTestPlan,
+    source: deployment.ModelSource,
+    first_payload: Payload,
+    environment: Environment,
+) -> dict[str, Any]:
+    deployed = deployment.deployment(
+        sizing,
+        plan.instance_type,
+        source,
+        name_prefix=environment.name_prefix,
+        execution_role_arn=environment.model_execution_role_arn,
+    )
+    endpoint_name = deployed.create_endpoint["EndpointName"]
+    requested = sizing.request.payloads
+    smoke = requested.model_copy(update={"inline": [first_payload]} if requested.inline else {})
+    return {
+        "instance_type": plan.instance_type,
+        "endpoint_name": endpoint_name,
+        "create_model": deployed.create_model,
+        "create_endpoint_config": deployed.create_endpoint_config,
+        "create_endpoint": deployed.create_endpoint,
+        "plan": plan.model_dump(mode="json"),
+        "load_test": load_test_input(
+            sizing,
+            plan,
+            attempt=1,
+            name_prefix=environment.name_prefix,
+            bucket=environment.results_bucket,
+        ),
+        "smoke_test": {
+            "endpoint_name": endpoint_name,
+            "payloads": {
+                **payload_source(smoke),
+                "content_type": smoke.content_type,
+                "accept": smoke.accept,
+            },
+        },
+    }
+
+
+def _check_cost_limit(request: Request, candidates: tuple[InstanceFacts, ...]) -> None:
+    for facts in candidates:
+        if request.limits.max_cost_usd is not None and facts.hourly_price_usd is None:
+            raise InvalidRequest(
+                "limits.max_cost_usd",
+                f"can't be kept, since the price of {facts.instance_type} is "
+                f"{facts.price_source}; leave the limit out, or the instance type",
+            )
+
+
+def _checked_payload(requested: Payloads, account: str) -> Payload:
+    """Check all payloads; returns the first."""
+    if requested.inline is not None:
+        payloads.check_inline(requested.inline)
+        return requested.inline[0]
+    uri = str(requested.s3_uri)
+    try:
+        size = s3_documents.object_bytes(uri, account)
+        if size > payloads.MAX_FILE_BYTES:
+            raise InvalidRequest(
+                "payloads.s3_uri",
+                f"{uri} has {size:,} bytes; at most {payloads.MAX_FILE_BYTES:,} are allowed",
+            )
+        return payloads.first_of_file(uri, s3_documents.lines(uri, account))
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        raise InvalidRequest(
+            "payloads.s3_uri",
+            f"{uri} can't be read ({code}); it must be an object in a bucket of account {account}",
+        ) from None
+
+
+def _with_small_payloads(sizing: Sizing, environment: Environment) -> Sizing:
+    """The same sizing, with payloads that are too large to go from state to state put in S3."""
+    requested = sizing.request.payloads
+    if requested.inline is None or payloads.fits_inline(requested.inline, len(sizing.candidates)):
+        return sizing
+    uri = s3_documents.write(
+        environment.results_bucket,
+        names.sizing_folder(sizing.sizing_id) + names.PAYLOADS_FILE,
+        payloads.json_lines(requested.inline),
+        content_type="application/jsonl",
+    )
+    request = sizing.request.model_copy(update={"payloads": payloads.in_s3(requested, uri)})
+    return sizing.model_copy(update={"request": request})

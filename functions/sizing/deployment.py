@@ -1,0 +1,127 @@
+"""The SageMaker API requests that deploy a candidate and change its instance count."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sizing import names
+from sizing.errors import InvalidRequest
+from sizing.instance import Sizing
+
+ApiRequest = dict[str, Any]
+
+#: How long a container may take until it answers ``/ping``, seconds. SageMaker's own limit of four
+#: minutes is short for a container that downloads its weights while it starts.
+CONTAINER_STARTUP_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """What is deployed: a container to make a model of, or a model that exists."""
+
+    #: ``PrimaryContainer`` of CreateModel; None for a model that exists.
+    container: ApiRequest | None = None
+    #: Name of the model that exists; None if one is to be made.
+    model_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Complete API requests, in the order they are made."""
+
+    #: None if the request names a model that exists.
+    create_model: ApiRequest | None
+    create_endpoint_config: ApiRequest
+    create_endpoint: ApiRequest
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Check that SageMaker and ECS take the tags.
+
+    Raises:
+        InvalidRequest: A key or value holds a character that they refuse.
+    """
+    for key, value in tags.items():
+        for char in key + value:
+            # Letters, numbers and separators of any script, as the tags' pattern has them.
+            if char not in "_.:/=+-@" and unicodedata.category(char)[0] not in "LNZ":
+                raise InvalidRequest(
+                    f"tags.{key}",
+                    f"may hold letters, digits, spaces and _ . : / = + - @, got {char!r}",
+                )
+
+
+def resource_tags(sizing: Sizing) -> dict[str, str]:
+    """Tags of everything that a sizing creates: the request's, and what clean-up finds it by."""
+    return {
+        **sizing.request.tags,
+        names.SIZING_TAG: sizing.sizing_id,
+        names.EXECUTION_TAG: sizing.execution_arn,
+    }
+
+
+def deployment(
+    sizing: Sizing,
+    instance_type: str,
+    source: ModelSource,
+    *,
+    name_prefix: str,
+    execution_role_arn: str,
+) -> Deployment:
+    """The requests that deploy a candidate on one instance.
+
+    Args:
+        sizing: The sizing.
+        instance_type: The candidate's type.
+        source: What is deployed.
+        name_prefix: The stack's prefix of all names.
+        execution_role_arn: Role that the model's container runs with.
+
+    Raises:
+        ValueError: The names would be longer than SageMaker allows.
+    """
+    name = names.resource_name(name_prefix, sizing.sizing_id, instance_type)
+    tags = [{"Key": key, "Value": value} for key, value in resource_tags(sizing).items()]
+    create_model = source.container and {
+        "ModelName": name,
+        "PrimaryContainer": source.container,
+        "ExecutionRoleArn": execution_role_arn,
+        "Tags": tags,
+    }
+    create_endpoint_config = {
+        "EndpointConfigName": name,
+        "ProductionVariants": [
+            {
+                "VariantName": names.VARIANT_NAME,
+                "ModelName": source.model_name or name,
+                "InstanceType": instance_type,
+                "InitialInstanceCount": 1,
+                "ContainerStartupHealthCheckTimeoutInSeconds": CONTAINER_STARTUP_SECONDS,
+                # It must match production: routing decides how even the instances are.
+                "RoutingConfig": {"RoutingStrategy": sizing.request.routing},
+            }
+        ],
+        "MetricsConfig": {
+            # Without it the invocation metrics come once a minute, whatever the frequency.
+            "EnableEnhancedMetrics": True,
+            # Its collector would run on the instances that are being measured.
+            "EnableDetailedObservability": False,
+            "MetricPublishFrequencyInSeconds": sizing.request.measurement.metric_period_seconds,
+        },
+        "Tags": tags,
+    }
+    create_endpoint = {"EndpointName": name, "EndpointConfigName": name, "Tags": tags}
+    return Deployment(create_model, create_endpoint_config, create_endpoint)
+
+
+def update_capacity(endpoint_name: str, instance_count: int) -> ApiRequest:
+    """The UpdateEndpointWeightsAndCapacities request that gives an endpoint its instance count."""
+    return {
+        "EndpointName": endpoint_name,
+        "DesiredWeightsAndCapacities": [
+            {"VariantName": names.VARIANT_NAME, "DesiredInstanceCount": instance_count}
+        ],
+    }
