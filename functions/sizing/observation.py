@@ -87,6 +87,9 @@ class Observation(_Frozen):
     client_invocations: int
     #: Samples (one an instance and period) that the utilization rests on.
     samples: int
+    #: Standard error of ``utilization_percent`` from the scatter of its periods, percent; None
+    #: where fewer than three periods leave it unknown.
+    utilization_standard_error: float | None = None
     #: Instances that reported at the least in any period of the window.
     instances_reporting: int
     #: Why the load generator could not keep its schedule; None if it could.

@@ -1,0 +1,103 @@
+"""How many load generator tasks a load test needs."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sizing.observation import LoadTestRecord
+from sizing.request import Payloads, Request
+
+#: Requests per second that one vCPU of a worker is trusted with over TLS, before anything was
+#: measured: far under what the generator reaches, since Fargate's cores differ.
+TRUSTED_TPS_PER_VCPU = 5_000.0
+#: The same as a limit on request bodies, bytes per second.
+_TRUSTED_BYTES_PER_VCPU = 40e6
+#: Size assumed for payloads that lie in S3, bytes.
+_ASSUMED_BODY_BYTES = 10_000
+#: CPU that a worker is planned to use at the most, percent of its share.
+_PLANNED_CPU_PERCENT = 60.0
+#: CPU that a worker may use whatever the rate, percent of its share.
+_IDLE_CPU_PERCENT = 10.0
+_MOST_WORKERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFleet:
+    """The workers of a load test, and why so many."""
+
+    workers: int
+    worker_vcpus: int
+    reason: str
+
+
+def plan_fleet(
+    request: Request,
+    peak_tps: float,
+    seen: Sequence[LoadTestRecord] = (),
+    *,
+    at_least: int = 1,
+) -> LoadFleet:
+    """Plan the workers of a load test.
+
+    Args:
+        request: Its ``load`` wins over any plan.
+        peak_tps: Highest rate the load test will offer, per second.
+        seen: Load tests of this sizing so far: what their workers' CPU showed is used.
+        at_least: Fewest workers, because fewer were too few before.
+    """
+    vcpus = request.load.worker_vcpus or 1
+    if request.load.workers is not None:
+        return LoadFleet(request.load.workers, vcpus, "as the request says")
+    trusted = trusted_tps_per_vcpu(request.payloads)
+    measured = _measured_tps_per_vcpu(seen)
+    rate = trusted if measured is None else min(measured, 4 * trusted)
+    needed = max(math.ceil(peak_tps / (rate * vcpus)), 1)
+    workers = min(max(needed, at_least), _MOST_WORKERS)
+    source = "trusted" if measured is None else "measured"
+    reason = f"{peak_tps:.0f} TPS at {rate:.0f} TPS a vCPU ({source})"
+    if workers > needed:
+        reason += f", and fewer than {workers} were too few"
+    return LoadFleet(workers, vcpus, reason)
+
+
+def trusted_tps_per_vcpu(payloads: Payloads) -> float:
+    """Rate that one worker vCPU is trusted with before anything was measured, per second."""
+    return min(TRUSTED_TPS_PER_VCPU, _TRUSTED_BYTES_PER_VCPU / max(_body_bytes(payloads), 1.0))
+
+
+def _body_bytes(payloads: Payloads) -> float:
+    """Mean size of a request body, weighted as it is sent."""
+    if payloads.inline is None:
+        return _ASSUMED_BODY_BYTES
+    total = sum(each.weight for each in payloads.inline)
+    return (
+        sum(
+            each.weight
+            * (
+                len(base64.b64decode(each.body, validate=False))
+                if each.base64
+                else len(each.body.encode())
+            )
+            for each in payloads.inline
+        )
+        / total
+    )
+
+
+def _measured_tps_per_vcpu(seen: Sequence[LoadTestRecord]) -> float | None:
+    """Rate of one worker vCPU at the planned CPU, from the busiest step so far; None if unknown."""
+    steps = [
+        (step.workers.cpu_percent_max, step.achieved_tps / (record.workers * record.worker_vcpus))
+        for record in seen
+        for step in record.observations
+        if step.invalid is None and step.achieved_tps > 0
+    ]
+    if not steps:
+        return None
+    cpu, tps = max(steps)
+    if cpu <= _IDLE_CPU_PERCENT:
+        return None
+    return tps * (_PLANNED_CPU_PERCENT - _IDLE_CPU_PERCENT) / (cpu - _IDLE_CPU_PERCENT)

@@ -1,0 +1,20 @@
+"""Prices of what a sizing uses besides its endpoints, in one place.
+
+On-Demand prices of us-east-1 as AWS's price pages showed them on the date below. An endpoint's
+own price per hour comes with the instance's facts (Price List API). Other regions differ by some
+percent; these items are a small part of a sizing's cost.
+"""
+
+from __future__ import annotations
+
+#: When the prices below were read.
+PRICES_READ_ON = "2026-09-27"
+#: https://aws.amazon.com/fargate/pricing/ (Linux/x86; ARM is a fifth cheaper).
+FARGATE_VCPU_HOUR_USD = 0.04048
+FARGATE_GIB_HOUR_USD = 0.004445
+#: https://aws.amazon.com/cloudwatch/pricing/: a metric for a month, prorated by the hour.
+CLOUDWATCH_METRIC_MONTH_USD = 0.30
+#: The same page: a thousand metrics asked for by GetMetricData.
+CLOUDWATCH_THOUSAND_QUERIES_USD = 0.01
+#: https://aws.amazon.com/step-functions/pricing/: a thousand state transitions, Standard.
+THOUSAND_TRANSITIONS_USD = 0.025

@@ -1,0 +1,106 @@
+"""What an observation means for the rate per instance it was made at."""
+
+from __future__ import annotations
+
+from sizing.instance import Sizing
+from sizing.observation import LoadTestRecord, Observation, Verdict
+from sizing.request import Target
+
+#: Least share of the offered rate that must be answered with success.
+SERVED_SHARE = 0.99
+#: An instance this busy is used up: errors there are the hardware's, not the container's.
+_USED_UP_PERCENT = 90.0
+#: Name of the error kind of platform throttling in the load generator's counts.
+THROTTLED = "throttled"
+
+
+def judge(sizing: Sizing, record: LoadTestRecord) -> LoadTestRecord:
+    """The same load test with a verdict on each observation."""
+    target = sizing.request.target
+    container = container_saturates(record, target)
+    return record.model_copy(
+        update={
+            "observations": tuple(
+                each.model_copy(update={"verdict": verdict(target, each, container=container)})
+                for each in record.observations
+            )
+        }
+    )
+
+
+def verdict(target: Target, seen: Observation, *, container: bool = False) -> Verdict:
+    """Verdict on one observation.
+
+    Args:
+        target: What the endpoint must serve.
+        seen: The observation.
+        container: The container is known to saturate before the hardware does.
+    """
+    band = target.utilization_percent
+    if seen.invalid is not None:
+        return Verdict.INVALID
+    if seen.client_limited is not None:
+        return Verdict.CLIENT_LIMITED
+    if seen.utilization_percent > band.max:
+        return Verdict.OVERLOADED
+    if fails_to_serve(target, seen):
+        hottest = seen.hottest_instance_percent or seen.utilization_percent
+        return Verdict.OVERLOADED if hottest >= _USED_UP_PERCENT else Verdict.CONTAINER_LIMITED
+    if breaks_latency_limit(target, seen):
+        return Verdict.LATENCY_LIMITED
+    if seen.utilization_percent >= band.min:
+        return Verdict.IN_BAND
+    return Verdict.CONTAINER_LIMITED if container else Verdict.UNDERUSED
+
+
+def usable(seen: Observation) -> bool:
+    """Whether the figures may be used: measured well, and not of a tired load generator."""
+    return seen.invalid is None and seen.client_limited is None and seen.achieved_tps > 0
+
+
+def serves(target: Target, seen: Observation) -> bool:
+    """Whether the target's limits hold, the band's lower edge aside."""
+    return (
+        seen.utilization_percent <= target.utilization_percent.max
+        and not fails_to_serve(target, seen)
+        and not breaks_latency_limit(target, seen)
+    )
+
+
+def fails_to_serve(target: Target, seen: Observation) -> bool:
+    """Whether the endpoint answered too few requests, or too many with errors."""
+    return (
+        seen.error_percent > target.error_percent
+        or seen.achieved_tps < SERVED_SHARE * seen.offered_tps
+    )
+
+
+def breaks_latency_limit(target: Target, seen: Observation) -> bool:
+    """Whether the model answered slower than asked for; also where its latency is unknown."""
+    if target.model_latency_p99_ms is None:
+        return False
+    p99 = seen.model_latency_ms.p99
+    return p99 is None or p99 > target.model_latency_p99_ms
+
+
+def mostly_throttled(seen: Observation) -> bool:
+    """Whether the platform, not the model, refused most of what failed."""
+    failed = sum(seen.errors.values())
+    return failed > 0 and seen.errors.get(THROTTLED, 0) > failed / 2
+
+
+def container_saturates(record: LoadTestRecord, target: Target) -> bool:
+    """Whether a burst was held up by the container while the hardware had room to spare.
+
+    The utilization at the burst's rate follows from the highest step below it, in proportion
+    (the utilization law). A load generator that would have been short of CPU at that rate speaks
+    against it.
+    """
+    steps = [seen for seen in record.observations if usable(seen)]
+    if record.saturation_tps is None or not steps:
+        return False
+    highest = max(steps, key=lambda seen: seen.achieved_tps)
+    growth = max(record.saturation_tps / highest.achieved_tps, 1.0)
+    client_was_busy = highest.workers.cpu_percent_max * growth > _USED_UP_PERCENT
+    reached = highest.utilization_percent * growth
+    return reached < target.utilization_percent.min and not client_was_busy
