@@ -58,6 +58,8 @@ def first_of_file(uri: str, lines: Iterable[bytes]) -> Payload:
     """
     first = None
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
             payload = Payload.model_validate_json(line)
             _check(payload)

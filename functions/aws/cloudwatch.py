@@ -1,0 +1,63 @@
+"""Metric data of one endpoint from CloudWatch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from aws.clients import client
+from sizing import names
+from sizing.measurement import MetricData, MetricQuery
+from sizing.observation import Window
+
+
+def metric_data(endpoint_name: str, window: Window, queries: Sequence[MetricQuery]) -> MetricData:
+    """The answers to queries, by the start of their periods.
+
+    Args:
+        endpoint_name: The endpoint; it has one variant.
+        window: What is asked for; the end is exclusive.
+        queries: At most 500, the limit of one call.
+
+    Raises:
+        botocore.exceptions.ClientError: The call was refused.
+    """
+    by_id = {f"query_{index}": query for index, query in enumerate(queries)}
+    pages = (
+        client("cloudwatch")
+        .get_paginator("get_metric_data")
+        .paginate(
+            MetricDataQueries=[
+                _query(identifier, query, endpoint_name) for identifier, query in by_id.items()
+            ],
+            StartTime=datetime.fromtimestamp(window.start, UTC),
+            EndTime=datetime.fromtimestamp(window.end, UTC),
+            ScanBy="TimestampAscending",
+        )
+    )
+    data: dict[MetricQuery, dict[int, float]] = {query: {} for query in queries}
+    for page in pages:
+        for result in page["MetricDataResults"]:
+            timestamps = (round(each.timestamp()) for each in result["Timestamps"])
+            data[by_id[result["Id"]]].update(zip(timestamps, result["Values"], strict=True))
+    return data
+
+
+def _query(identifier: str, query: MetricQuery, endpoint_name: str) -> dict[str, Any]:
+    return {
+        "Id": identifier,
+        "MetricStat": {
+            "Metric": {
+                "Namespace": query.namespace,
+                "MetricName": query.metric,
+                "Dimensions": [
+                    {"Name": "EndpointName", "Value": endpoint_name},
+                    {"Name": "VariantName", "Value": names.VARIANT_NAME},
+                ],
+            },
+            "Period": query.period_seconds,
+            "Stat": query.statistic,
+        },
+        "ReturnData": True,
+    }

@@ -1,0 +1,1 @@
+"""Turns a load test's results and CloudWatch's metrics into observations."""

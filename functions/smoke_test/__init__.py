@@ -1,0 +1,1 @@
+"""Sends one real invocation to a new endpoint."""

@@ -1,0 +1,78 @@
+"""SmokeTest: sends one real invocation, before load is spent on an endpoint that can't answer."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from typing import Any
+
+from aws_lambda_powertools.utilities.parser import event_parser
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import BotoCoreError, ClientError
+
+from aws import s3_documents
+from aws.clients import client
+from aws.environment import Environment
+from aws.telemetry import Event, logger
+from sizing import names, payloads
+from sizing.errors import SmokeTestFailed
+from sizing.request import Payload, Payloads
+
+
+class SmokeTestEvent(Event):
+    """An endpoint and what to send it."""
+
+    endpoint_name: str
+    payloads: Payloads
+
+
+@event_parser(model=SmokeTestEvent)
+def handler(event: SmokeTestEvent, _context: LambdaContext) -> dict[str, Any]:
+    """Invoke the endpoint with the first payload.
+
+    Returns:
+        Status, size of the answer in bytes, and latency in milliseconds.
+
+    Raises:
+        SmokeTestFailed: The endpoint did not answer with a success.
+    """
+    logger.set_correlation_id(names.sizing_of(Environment.read().name_prefix, event.endpoint_name))
+    body = payloads.body_bytes(_first(event.payloads))
+    started = time.perf_counter()
+    try:
+        answer = client("sagemaker-runtime").invoke_endpoint(
+            EndpointName=event.endpoint_name,
+            ContentType=event.payloads.content_type,
+            Accept=event.payloads.accept,
+            Body=body,
+        )
+        size = len(answer["Body"].read())
+    except ClientError as error:
+        raise SmokeTestFailed(_reason(error)) from None
+    except BotoCoreError as error:
+        raise SmokeTestFailed(f"no answer: {type(error).__name__}") from None
+    seen = {
+        "status_code": answer["ResponseMetadata"]["HTTPStatusCode"],
+        "bytes": size,
+        "latency_ms": round((time.perf_counter() - started) * 1000, 3),
+    }
+    logger.info("endpoint answered", extra={"endpoint_name": event.endpoint_name, **seen})
+    return seen
+
+
+def _first(requested: Payloads) -> Payload:
+    if requested.inline is not None:
+        return requested.inline[0]
+    uri = str(requested.s3_uri)
+    written = (line for line in s3_documents.lines(uri) if line.strip())
+    return payloads.first_of_file(uri, islice(written, 1))
+
+
+def _reason(error: ClientError) -> str:
+    """What went wrong, without the model's message: it may quote the payload."""
+    answer = error.response
+    code = answer["Error"]["Code"]
+    if code == "ModelError":
+        status = answer.get("OriginalStatusCode")
+        return f"the model answered {status}; its log is {answer.get('LogStreamArn')}"
+    return f"{code} (HTTP {answer['ResponseMetadata']['HTTPStatusCode']})"
