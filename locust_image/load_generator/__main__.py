@@ -1,0 +1,140 @@
+"""One task of a load test: ``python -m load_generator``, leader or worker as its environment says.
+
+It reads ``spec.json``, gets ready, and then runs Locust itself, with Locust's own command line.
+"""
+
+from __future__ import annotations
+
+# Before anything that imports ssl: gevent, which Locust brings, puts its own in place.
+import locust.main  # isort: skip
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+import botocore.session
+import gevent
+from locust.runners import MasterRunner, WorkerRunner
+
+from load_generator import worker as worker_side
+from load_generator.engine import EngineError
+from load_generator.leader import Leader
+from load_generator.spec import Spec, SpecError, parse_spec
+from load_generator.storage import Storage, StorageError, open_storage
+from load_generator.task import Role, Task, TaskError
+
+log = logging.getLogger("load_generator")
+
+_POLL = 0.1
+
+
+def main() -> None:
+    """Run this task.
+
+    Raises:
+        SystemExit: Always; with 0 only if the load test was completed.
+    """
+    started_at = time.time()
+    try:
+        task = Task.from_environment()
+    except (TaskError, OSError) as error:
+        sys.exit(f"load_generator: {error}")
+    session = botocore.session.get_session()
+    region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    if region is None:
+        sys.exit("load_generator: AWS_REGION is not set")
+    session.set_config_variable("region", region)
+    try:
+        storage = open_storage(task.uri, session)
+        spec = _read_spec(storage)
+    except (StorageError, SpecError) as error:
+        sys.exit(f"load_generator: {error}")
+    if task.role is Role.LEADER:
+        _lead(task, spec, storage)
+    else:
+        _work(task, spec, storage, session, started_at)
+
+
+def _read_spec(storage: Storage) -> Spec:
+    document = storage.read("spec.json")
+    if document is None:
+        raise StorageError("there is no spec.json under LOAD_TEST_URI")
+    return parse_spec(document)
+
+
+def _lead(task: Task, spec: Spec, storage: Storage) -> None:
+    leader = Leader(task, spec, storage)
+
+    def attach(environment: locust.env.Environment, runner: MasterRunner, **_: Any) -> None:
+        leader.attach(environment, runner)
+
+    locust.events.init.add_listener(attach)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, leader.interrupt)
+    _run_locust(
+        task,
+        "--master",
+        "--headless",
+        f"--master-bind-host={task.host}",
+        f"--master-bind-port={task.port}",
+        f"--expect-workers={spec.workers}",
+        f"--expect-workers-max-wait={int(task.start_timeout)}",
+        "--only-summary",
+    )
+
+
+def _work(
+    task: Task, spec: Spec, storage: Storage, session: botocore.session.Session, started_at: float
+) -> None:
+    try:
+        if task.worker >= spec.workers:
+            raise EngineError(
+                "WorkersChanged", f"WORKER_INDEX {task.worker} of {spec.workers} workers"
+            )
+        worker = worker_side.Worker(task, spec, storage, session)
+        host, port = _find_leader(task, storage)
+    except (EngineError, StorageError) as error:
+        name = error.name if isinstance(error, EngineError) else "StorageError"
+        worker_side.write_failure(storage, spec, started_at, name, str(error))
+        sys.exit(f"load_generator: {name}: {error}")
+    worker_side.become(worker)
+
+    def attach(environment: locust.env.Environment, runner: WorkerRunner, **_: Any) -> None:
+        worker.attach(environment, runner)
+
+    locust.events.init.add_listener(attach)
+    _run_locust(task, "--worker", f"--master-host={host}", f"--master-port={port}")
+
+
+def _find_leader(task: Task, storage: Storage) -> tuple[str, int]:
+    """Where the leader listens, once it does."""
+    deadline = time.monotonic() + task.start_timeout
+    reason = "there is no leader.json"
+    while time.monotonic() < deadline:
+        document = storage.read("leader.json")
+        if document is not None:
+            address = json.loads(document)
+            host, port = str(address["host"]), int(address["port"])
+            try:
+                socket.create_connection((host, port), timeout=2).close()
+            except OSError as error:
+                # It may be the file of an earlier attempt, which the leader is about to replace.
+                reason = f"{host}:{port}: {error}"
+            else:
+                return host, port
+        gevent.sleep(_POLL)
+    raise EngineError("LeaderLost", f"no leader within {task.start_timeout:g} s: {reason}")
+
+
+def _run_locust(task: Task, *arguments: str) -> None:
+    sys.argv = ["locust", f"--locustfile={task.locustfile}", *arguments]
+    locust.main.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,418 @@
+"""The leader's side of a load test: says when and how much, books it all, and writes the result."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import gevent
+from locust.runners import MasterRunner
+
+from load_generator import messages, result, saturation
+from load_generator.engine import LEASE_SECONDS
+from load_generator.ledger import Second
+from load_generator.limits import client_limited
+from load_generator.schedule import StepWindow, step_window
+from load_generator.spec import Spec
+from load_generator.storage import Storage, StorageError
+from load_generator.task import Task
+
+if TYPE_CHECKING:
+    from locust.env import Environment
+    from locust.rpc import Message
+
+log = logging.getLogger(__name__)
+
+#: How far ahead of its start a schedule is sent, seconds.
+_AHEAD = 0.3
+#: How long workers may take from Locust's start to their first possible request, seconds.
+_READY_TIMEOUT = 30.0
+#: Clocks of leader and worker may differ by so much, seconds.
+_CLOCK_TOLERANCE = 1.0
+#: A step is hopeless if more requests fail, percent, or half of them take this share of the time-out.
+_HOPELESS_ERROR_PERCENT = 20.0
+_HOPELESS_LATENCY = 0.9
+_POLL = 0.05
+
+
+class LoadTestFailed(Exception):  # noqa: N818 - named as the state machine names it
+    """The load test cannot go on; ``name`` is the error's name in ``load_test.json``."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class Leader:
+    """Conducts one load test."""
+
+    def __init__(self, task: Task, spec: Spec, storage: Storage) -> None:
+        self._task = task
+        self._spec = spec
+        self._storage = storage
+        self._test = result.LoadTest.of(spec, time.time())
+        self._failure: LoadTestFailed | None = None
+        self._written = False
+        #: Locust's name of each worker, and when it was last heard from.
+        self._clients: dict[int, str] = {}
+        self._heard_at: dict[int, float] = {}
+        self._sequences: dict[int, int] = {}
+        self._outstanding: dict[int, int] = {}
+        self._final: set[int] = set()
+        self._connected: set[str] = set()
+        self._ending = False
+
+    # --- Locust's events and messages -----------------------------------------------------------
+
+    def attach(self, environment: Environment, runner: MasterRunner) -> None:
+        """Say where the leader is and wait for the workers; called when Locust listens.
+
+        Raises:
+            SystemExit: Not all workers came in time.
+        """
+        self._environment = environment
+        self._runner = runner
+        # Whatever ends the leader but a complete test is a failure.
+        environment.process_exit_code = 1
+        environment.events.worker_connect.add_listener(self._on_connect)
+        environment.events.quitting.add_listener(self._on_quitting)
+        runner.register_message(messages.READY, self._on_ready)
+        runner.register_message(messages.REPORT, self._on_report)
+        runner.register_message(messages.FAILED, self._on_failed)
+        # Locust's shutdown calls it three times, and each takes half a second.
+        setattr(runner, "quit", _Once(runner.quit))  # noqa: B010 - a method, for its callers
+        self._storage.write(
+            "leader.json", result.encode({"host": self._task.host, "port": runner.server.port})
+        )
+        self._await_connections()
+        gevent.spawn(self._run)
+
+    def _await_connections(self) -> None:
+        deadline = monotonic() + self._task.start_timeout
+        while len(self._connected) < self._spec.workers:
+            if monotonic() > deadline:
+                self._fail(
+                    "WorkersMissing",
+                    f"{len(self._connected)} of {self._spec.workers} workers connected within "
+                    f"{self._task.start_timeout:g} s",
+                )
+            if self._failure is not None:
+                self._end()
+                raise SystemExit(1)
+            gevent.sleep(_POLL)
+
+    def _on_connect(self, client_id: str, **_: object) -> None:
+        if client_id in self._connected or self._ending:
+            return
+        self._connected.add(client_id)
+        if len(self._connected) > self._spec.workers:
+            self._fail(
+                "WorkersChanged",
+                f"a worker joined although all {self._spec.workers} were there: {client_id}",
+            )
+
+    def _on_ready(self, msg: Message, **_: object) -> None:
+        worker = msg.data["worker"]
+        skew = abs(time.time() - msg.data["clock"])
+        if msg.data["load_test_id"] != self._spec.load_test_id:
+            self._fail("WorkersChanged", f"worker {worker} belongs to {msg.data['load_test_id']}")
+        elif not 0 <= worker < self._spec.workers or worker in self._clients:
+            self._fail("WorkersChanged", f"there is no need for another worker {worker}")
+        elif skew > _CLOCK_TOLERANCE:
+            self._fail("ClockSkew", f"the clock of worker {worker} is off by {skew:.1f} s")
+        self._clients[worker] = msg.node_id
+        self._heard_at[worker] = monotonic()
+        self._sequences[worker] = 0
+
+    def _on_report(self, msg: Message, **_: object) -> None:
+        worker = msg.data["worker"]
+        if self._clients.get(worker) != msg.node_id:
+            return
+        self._heard_at[worker] = monotonic()
+        self._sequences[worker] += 1
+        if msg.data["sequence"] != self._sequences[worker]:
+            self._fail("ReportLost", f"a report of worker {worker} was lost")
+        for epoch_second, second in msg.data["seconds"]:
+            self._test.ledger.enter(worker, epoch_second, Second.from_message(second))
+        self._outstanding[worker] = msg.data["outstanding"]
+        if msg.data["final"]:
+            self._final.add(worker)
+
+    def _on_failed(self, msg: Message, **_: object) -> None:
+        self._fail(msg.data["name"], f"worker {msg.data['worker']}: {msg.data['message']}")
+
+    def _on_quitting(self, **_: object) -> None:
+        if not self._written:
+            self._fail("Interrupted", "the leader was stopped before the test was over")
+            self._write()
+
+    def _fail(self, name: str, message: str) -> None:
+        """Note the first failure; the conductor ends the test at its next look."""
+        if self._failure is None and not self._written:
+            log.error("%s: %s", name, message)
+            self._failure = LoadTestFailed(name, message)
+
+    # --- The test -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        bookkeeper = gevent.spawn(self._keep_cpu)
+        try:
+            self._await_ready()
+            if self._spec.burst is not None:
+                self._burst()
+            self._steps()
+            self._finish()
+        except LoadTestFailed as failure:
+            self._failure = self._failure or failure
+        except Exception as error:
+            log.exception("The leader failed")
+            self._fail("LeaderFailed", f"{type(error).__name__}: {error}")
+        finally:
+            bookkeeper.kill(block=False)
+            self._end()
+
+    def _await_ready(self) -> None:
+        deadline = monotonic() + _READY_TIMEOUT
+        while len(self._clients) < self._spec.workers:
+            if monotonic() > deadline:
+                missing = set(range(self._spec.workers)) - self._clients.keys()
+                raise LoadTestFailed(
+                    "WorkersMissing", f"workers {sorted(missing)} did not get ready"
+                )
+            self._pause(_POLL)
+
+    def _burst(self) -> None:
+        burst = self._spec.burst
+        assert burst is not None
+        stages = self._test.stages
+        latency: float | None = None
+        while (concurrency := saturation.next_concurrency(burst, stages)) is not None:
+            start = time.time() + _POLL
+            self._send(messages.HOLD, {"concurrency": concurrency, "start": start, "ramp": 0.5})
+            stage = self._stage(concurrency, start, latency)
+            latency = stage.figures.latency.percentile_ms(50)
+            stages.append(stage)
+            log.info(
+                "Burst: %d at once, %.1f/s, %.2f %% errors",
+                concurrency,
+                stage.achieved_tps,
+                stage.figures.error_percent,
+            )
+        self._send(messages.HOLD, {"concurrency": 0, "start": time.time(), "ramp": 0.0})
+        self._drain()
+
+    def _stage(self, concurrency: int, start: float, latency: float | None) -> saturation.Stage:
+        """Measure one stage, for longer if its latency turns out to be longer."""
+        burst = self._spec.burst
+        assert burst is not None
+        give_up = start + 2 * self._spec.request_timeout_seconds + burst.stage_seconds
+        while True:
+            measured_from, end = saturation.measured_seconds(burst, start, latency)
+            self._await_reports(end)
+            figures = self._test.ledger.between(measured_from, end)
+            seen = figures.latency.percentile_ms(50)
+            ended = figures.succeeded + figures.failed
+            longer = saturation.measured_seconds(burst, start, seen)[1]
+            if time.time() < give_up and ended and longer > end:
+                latency = seen
+            elif time.time() < give_up and not ended:
+                # Nothing has ended: wait for it twice as long as so far.
+                latency = max(1e3, 2 * (latency or 0.0))
+            else:
+                break
+        client = result.client_figures(self._test, measured_from, end, 0.0)
+        # A closed loop has no schedule to be late for.
+        limited = client_limited(replace(client, lag_ms_p99=0.0, connection_wait_ms_p99=0.0))
+        return saturation.Stage(concurrency, measured_from, end, figures, limited)
+
+    def _steps(self) -> None:
+        spec = self._spec
+        if not spec.steps:
+            return
+        best = saturation.saturation(self._test.stages)
+        if best is None and any(step.saturation_fraction is not None for step in spec.steps):
+            errors = [stage.figures.errors for stage in self._test.stages]
+            raise LoadTestFailed("NothingSucceeded", f"no request of the burst succeeded: {errors}")
+        start = time.time() + _AHEAD
+        for step in spec.steps:
+            rate = step.offered_tps
+            if rate is None:
+                assert best is not None
+                assert step.saturation_fraction is not None
+                rate = best.achieved_tps * step.saturation_fraction
+            planned = result.Step(rate, step.saturation_fraction, self._window(start))
+            self._test.steps.append(planned)
+            start = planned.window.steady_end
+        self._follow()
+        for index in range(len(spec.steps)):
+            self._watch_step(index)
+        self._await_reports(self._test.steps[-1].window.steady_end)
+        self._send(messages.FOLLOW, {"plateaus": []})
+        self._drain()
+
+    def _window(self, start: float) -> StepWindow:
+        return step_window(
+            start,
+            settle=self._spec.settle_seconds,
+            steady=self._spec.steady_seconds,
+            period=self._spec.metric_period_seconds,
+        )
+
+    def _follow(self, *, end_of: tuple[int, float] | None = None) -> None:
+        """Send the schedule; ``end_of`` ends a step, by index, at another time."""
+        plateaus = result.plateaus(self._test.steps)
+        if end_of is not None:
+            index, end = end_of
+            plateaus[index] = replace(plateaus[index], end=end)
+        self._send(
+            messages.FOLLOW,
+            {"plateaus": [[each.start, each.end, each.rate] for each in plateaus]},
+        )
+
+    def _watch_step(self, index: int) -> None:
+        """Wait for a step's end; end a hopeless one after a full metric period."""
+        step = self._test.steps[index]
+        period = self._spec.metric_period_seconds
+        log.info("Step %d: %.1f/s", index + 1, step.offered_tps)
+        looked = step.window.steady_start + period
+        while looked < step.window.steady_end:
+            self._await_reports(looked)
+            figures = self._test.ledger.between(looked - period, looked)
+            if self._hopeless(figures):
+                log.info("Step %d is ended early: it is hopeless", index + 1)
+                step.window = replace(step.window, steady_end=looked)
+                start = time.time() + _AHEAD
+                self._reschedule(index + 1, start)
+                self._follow(end_of=(index, start))
+                return
+            looked += period
+        self._sleep_until(step.window.steady_end)
+
+    def _reschedule(self, index: int, start: float) -> None:
+        for step in self._test.steps[index:]:
+            step.window = self._window(start)
+            start = step.window.steady_end
+
+    def _hopeless(self, figures: Second) -> bool:
+        ended = figures.succeeded + figures.failed
+        if not ended:
+            return figures.sent > 0
+        median = figures.latency.percentile_ms(50) or 0.0
+        return (
+            figures.error_percent > _HOPELESS_ERROR_PERCENT
+            or median > _HOPELESS_LATENCY * self._spec.request_timeout_seconds * 1e3
+        )
+
+    def _drain(self) -> None:
+        """Wait until every request has ended."""
+        self._outstanding.clear()
+        deadline = monotonic() + self._spec.request_timeout_seconds + LEASE_SECONDS
+        while len(self._outstanding) < self._spec.workers or any(self._outstanding.values()):
+            if monotonic() > deadline:
+                raise LoadTestFailed(
+                    "NotDrained", f"{sum(self._outstanding.values())} requests did not end"
+                )
+            self._pause(_POLL)
+
+    def _finish(self) -> None:
+        self._ending = True
+        self._send(messages.FINISH, {})
+        deadline = monotonic() + LEASE_SECONDS
+        while len(self._final) < self._spec.workers:
+            if monotonic() > deadline:
+                missing = set(range(self._spec.workers)) - self._final
+                raise LoadTestFailed("WorkerLost", f"workers {sorted(missing)} gave no last report")
+            self._pause(_POLL)
+
+    # --- Waiting, with an eye on the workers ------------------------------------------------------
+
+    def _await_reports(self, end: int) -> None:
+        """Wait until every worker has reported the second before ``end``."""
+        self._sleep_until(end)
+        deadline = monotonic() + LEASE_SECONDS
+        while self._test.ledger.workers_in(end - 1) < self._spec.workers:
+            if monotonic() > deadline:
+                raise LoadTestFailed("ReportLost", f"not every worker reported second {end - 1}")
+            self._pause(_POLL)
+
+    def _sleep_until(self, epoch: float) -> None:
+        while (left := epoch - time.time()) > 0:
+            self._pause(min(left, 0.25))
+
+    def _pause(self, seconds: float) -> None:
+        gevent.sleep(seconds)
+        if self._failure is not None:
+            raise self._failure
+        now = monotonic()
+        silent = [worker for worker, at in self._heard_at.items() if now - at > LEASE_SECONDS]
+        if silent:
+            raise LoadTestFailed(
+                "WorkerLost",
+                f"nothing was heard from workers {sorted(silent)} for {LEASE_SECONDS:g} s",
+            )
+
+    def _send(self, message: str, data: dict[str, object]) -> None:
+        for client_id in self._clients.values():
+            self._runner.send_message(message, data, client_id)
+
+    def _keep_cpu(self) -> None:
+        before = time.process_time()
+        while True:
+            now = time.time()
+            gevent.sleep(int(now) + 1 - now)
+            cpu = time.process_time()
+            self._test.leader_cpu[int(time.time()) - 1] = cpu - before
+            before = cpu
+
+    # --- The end --------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        self._ending = True
+        self._write()
+        self._runner.quit()
+
+    def interrupt(self) -> None:
+        """End the test as failed, from a signal's handler in a greenlet."""
+        self._fail("Interrupted", "the leader was told to stop")
+
+    def _write(self) -> None:
+        if self._written:
+            return
+        self._written = True
+        failure = self._failure and result.Failure(self._failure.name, str(self._failure))
+        document = result.document(self._test, failure, time.time())
+        try:
+            if failure is not None and failure.name in {"Interrupted", "WorkersMissing"}:
+                # A worker that could not start has said why.
+                if self._storage.read("load_test.json") is not None:
+                    return
+            self._storage.write("load_test.json", result.encode(document))
+        except StorageError:
+            log.exception("load_test.json could not be written")
+            return
+        if failure is None:
+            self._environment.process_exit_code = 0
+        saturation_tps = saturation.saturation(self._test.stages)
+        log.info(
+            "%s; saturation %s; %d steps",
+            document["status"],
+            f"{saturation_tps.achieved_tps:.1f}/s" if saturation_tps else "not asked for",
+            len(self._test.steps),
+        )
+
+
+class _Once:
+    """A call that is made once, however often it is asked for."""
+
+    def __init__(self, call: object) -> None:
+        self._call = call
+        self._called = False
+
+    def __call__(self) -> None:
+        if not self._called:
+            self._called = True
+            assert callable(self._call)
+            self._call()

@@ -1,0 +1,213 @@
+"""``load_test.json``: what the leader says of the load test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from load_generator.histogram import Histogram
+from load_generator.ledger import Ledger, Second
+from load_generator.limits import ClientFigures, client_limited
+from load_generator.saturation import Stage, saturation
+from load_generator.schedule import Plateau, StepWindow
+from load_generator.spec import Spec
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a load test failed: an error's name and a sentence."""
+
+    name: str
+    message: str
+
+
+@dataclass(slots=True)
+class Step:
+    """A step as it was run."""
+
+    offered_tps: float
+    saturation_fraction: float | None
+    window: StepWindow
+
+
+@dataclass(slots=True)
+class LoadTest:
+    """A load test as it was run so far."""
+
+    load_test_id: str
+    endpoint_name: str
+    workers: int
+    worker_vcpus: float
+    started_at: float
+    ledger: Ledger = field(default_factory=Ledger)
+    stages: list[Stage] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    #: CPU time of the leader's own process by epoch second, seconds.
+    leader_cpu: dict[int, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, spec: Spec, started_at: float) -> LoadTest:
+        """A load test that has just begun."""
+        return cls(
+            load_test_id=spec.load_test_id,
+            endpoint_name=spec.endpoint_name,
+            workers=spec.workers,
+            worker_vcpus=spec.worker_vcpus,
+            started_at=started_at,
+        )
+
+
+def document(test: LoadTest, failure: Failure | None, finished_at: float) -> Json:
+    """The whole of ``load_test.json``; of a failed test, what is known."""
+    return {
+        "load_test_id": test.load_test_id,
+        "endpoint_name": test.endpoint_name,
+        "status": "COMPLETED" if failure is None else "FAILED",
+        "error": None if failure is None else {"name": failure.name, "message": failure.message},
+        "started_at": test.started_at,
+        "finished_at": finished_at,
+        "workers": test.workers,
+        "worker_vcpus": test.worker_vcpus,
+        "saturation": _saturation(test.stages),
+        # Steps that did not come to the end of their window have no figures.
+        "steps": [
+            _step(test, step) for step in test.steps if step.window.steady_end <= finished_at
+        ],
+        "timeline": _timeline(test),
+    }
+
+
+def encode(value: Json) -> bytes:
+    """JSON, as the files of a load test are written."""
+    return msgspec.json.encode(value)
+
+
+def _saturation(stages: Sequence[Stage]) -> Json | None:
+    if not stages:
+        return None
+    best = saturation(list(stages))
+    return {
+        "tps": round(best.achieved_tps, 3) if best else 0.0,
+        "concurrency": best.concurrency if best else stages[0].concurrency,
+        "client_limited": best.client_limited if best else None,
+        "stages": [
+            {
+                "concurrency": stage.concurrency,
+                "achieved_tps": round(stage.achieved_tps, 3),
+                "error_percent": round(stage.figures.error_percent, 4),
+                "errors": stage.figures.errors,
+                "latency_ms": _latency(stage.figures.latency),
+                "client_limited": stage.client_limited,
+                "window": {"start": stage.start, "end": stage.end},
+            }
+            for stage in stages
+        ],
+    }
+
+
+def _step(test: LoadTest, step: Step) -> Json:
+    start, end = step.window.steady_start, step.window.steady_end
+    figures = test.ledger.between(start, end)
+    client = client_figures(test, start, end, step.offered_tps)
+    cores = figures.cpu + sum(test.leader_cpu.get(second, 0.0) for second in range(start, end))
+    result: Json = {
+        "offered_tps": step.offered_tps,
+        "saturation_fraction": step.saturation_fraction,
+        "window": {"start": start, "end": end},
+        "achieved_tps": round(figures.succeeded / (end - start), 4),
+        "answers": figures.answered,
+        "invocations": figures.invoked,
+        "error_percent": round(figures.error_percent, 4),
+        "errors": figures.errors,
+        "client_latency_ms": _latency(figures.latency),
+        "client_limited": client_limited(client),
+        "workers": {
+            "count": client.workers_reporting,
+            "cpu_percent_max": round(client.cpu_percent_max, 2),
+            "lag_ms_p99": round(client.lag_ms_p99, 3),
+            "connection_wait_ms_p99": round(client.connection_wait_ms_p99, 3),
+            "cpu_cores_used": round(cores / (end - start), 4),
+        },
+    }
+    if figures.first_byte.counts:
+        result["first_byte_ms"] = _latency(figures.first_byte)
+    return result
+
+
+def client_figures(test: LoadTest, start: int, end: int, offered_tps: float) -> ClientFigures:
+    """How the workers fared from ``start`` to ``end`` (exclusive), epoch seconds."""
+    figures = test.ledger.between(start, end)
+    each = [test.ledger.of_worker(worker, start, end) for worker in range(test.workers)]
+    # One process is one thread: a second vCPU of the task is of no use to it.
+    share = min(test.worker_vcpus, 1.0)
+    seconds = range(start, end)
+    return ClientFigures(
+        offered=math.floor(offered_tps * len(seconds)) - test.workers,
+        sent=figures.sent,
+        # The worst worker's: a merged figure would hide one that is late among many.
+        lag_ms_p99=max((worker.lag.percentile_ms(99) or 0.0 for worker in each), default=0.0),
+        cpu_percent_max=max(100 * worker.cpu / len(seconds) / share for worker in each),
+        connection_wait_ms_p99=figures.connection_wait.percentile_ms(
+            99, zeros=max(0, figures.sent - figures.connection_wait.count)
+        )
+        or 0.0,
+        latency_ms_p50=figures.latency.percentile_ms(50),
+        service_ms_p50=figures.service.percentile_ms(50),
+        best_service_ms_p50=best_service_ms(test.ledger),
+        workers_reporting=min(test.ledger.workers_in(second) for second in seconds),
+        workers=test.workers,
+    )
+
+
+def best_service_ms(ledger: Ledger) -> float | None:
+    """The least median time of service in any second with enough answers, milliseconds."""
+    medians = []
+    for second in ledger.span():
+        service = ledger.between(second, second + 1).service
+        if service.counts:
+            medians.append(service.percentile_ms(50))
+    return min((median for median in medians if median is not None), default=None)
+
+
+def _latency(histogram: Histogram) -> Json:
+    figures = {
+        "mean": histogram.mean_ms,
+        "p50": histogram.percentile_ms(50),
+        "p90": histogram.percentile_ms(90),
+        "p99": histogram.percentile_ms(99),
+        "max": histogram.max_ms,
+    }
+    return {name: None if value is None else round(value, 3) for name, value in figures.items()}
+
+
+def _timeline(test: LoadTest) -> list[Json]:
+    return [
+        _moment(second, test.ledger.between(second, second + 1)) for second in test.ledger.span()
+    ]
+
+
+def _moment(second: int, figures: Second) -> Json:
+    latency = _latency(figures.latency)
+    return {
+        "t": second,
+        "offered_tps": figures.offered,
+        "achieved_tps": figures.succeeded,
+        "error_tps": figures.failed,
+        "p50_ms": latency["p50"],
+        "p99_ms": latency["p99"],
+    }
+
+
+def plateaus(steps: Sequence[Step], *, end_of_last: float | None = None) -> list[Plateau]:
+    """The schedule of steps: each lasts until the next one starts, the last to its window's end."""
+    ends = [step.window.start for step in steps[1:]]
+    ends.append(end_of_last if end_of_last is not None else steps[-1].window.steady_end)
+    return [
+        Plateau(step.window.start, end, step.offered_tps)
+        for step, end in zip(steps, ends, strict=True)
+    ]

@@ -1,0 +1,325 @@
+"""A worker's side of a load test: runs the engine as the leader says, and reports every second."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import time
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import botocore.credentials
+import botocore.session
+import certifi
+import gevent
+from gevent.event import Event
+from locust.runners import WorkerRunner
+
+from load_generator import invocation, locust_statistics, messages, result, spec
+from load_generator.engine import LEASE_SECONDS, Engine, EngineError, Target
+from load_generator.schedule import Plateau
+from load_generator.storage import Storage, StorageError, read_uri
+from load_generator.task import Task
+
+if TYPE_CHECKING:
+    from locust.env import Environment
+    from locust.rpc import Message
+
+log = logging.getLogger(__name__)
+
+#: After the end of a second, when it is reported.
+_REPORT_DELAY = 0.03
+#: Between reports while requests run out, seconds.
+_DRAIN_REPORT = 0.1
+#: Connections that every worker opens before it says that it is ready.
+_WARM_CONNECTIONS = 4
+
+
+class Worker:
+    """One worker of a load test."""
+
+    def __init__(
+        self,
+        task: Task,
+        specification: spec.Spec,
+        storage: Storage,
+        session: botocore.session.Session,
+    ) -> None:
+        """Get ready for the leader: payloads, credentials and the endpoint's URL.
+
+        Raises:
+            EngineError: One of them is missing.
+        """
+        self._task = task
+        self._spec = specification
+        self._storage = storage
+        self._started_at = time.time()
+        self._credentials = session.get_credentials()
+        if self._credentials is None:
+            raise EngineError("NoCredentials", "no AWS credentials to sign requests with")
+        self._payloads = _payloads(task, specification, session)
+        client = session.create_client("sagemaker-runtime")
+        endpoint = invocation.Endpoint.from_url(
+            client.meta.endpoint_url, session.get_config_variable("region")
+        )
+        self._endpoint = endpoint
+        self._signer = invocation.Signer(
+            endpoint,
+            invocation.invocation_path(specification),
+            invocation.invocation_headers(specification),
+        )
+        self._tls = _tls_context() if endpoint.tls else None
+        self._engine: Engine | None = None
+        self._failure: EngineError | None = None
+        self._finished = False
+        self._draining = False
+        self._ended = Event()
+        self._heard_at: float | None = None
+        self._sequence = 0
+
+    # --- Locust's events and messages -----------------------------------------------------------
+
+    def attach(self, environment: Environment, runner: WorkerRunner) -> None:
+        """Listen to the leader; called when Locust has connected to it."""
+        self._environment = environment
+        self._runner = runner
+        # Whatever ends this worker but the leader's FINISH is a failure.
+        environment.process_exit_code = 1
+        environment.events.heartbeat_received.add_listener(self._on_heartbeat)
+        runner.register_message(messages.FOLLOW, self._on_follow)
+        runner.register_message(messages.HOLD, self._on_hold)
+        runner.register_message(messages.FINISH, self._on_finish)
+        self._heard_at = monotonic()
+        gevent.spawn(self._watch_leader)
+
+    def _on_heartbeat(self, **_: object) -> None:
+        self._heard_at = monotonic()
+        if self._engine is not None:
+            self._engine.lease_until = self._heard_at + LEASE_SECONDS
+
+    def _on_follow(self, msg: Message, **_: object) -> None:
+        if self._engine is not None and not self._engine.stopped:
+            self._draining = False
+            self._engine.follow([Plateau(*plateau) for plateau in msg.data["plateaus"]])
+            self._draining = not msg.data["plateaus"]
+
+    def _on_hold(self, msg: Message, **_: object) -> None:
+        if self._engine is not None and not self._engine.stopped:
+            share = _share(msg.data["concurrency"], self._task.worker, self._spec.workers)
+            self._engine.hold(share, start=msg.data["start"], ramp=msg.data["ramp"])
+            self._draining = msg.data["concurrency"] == 0
+
+    def _on_finish(self, **_: object) -> None:
+        self._finished = True
+        if self._engine is not None and not self._engine.stopped:
+            self._report(final=True)
+            self._engine.stop()
+        self._environment.process_exit_code = 0
+        self._ended.set()
+
+    # --- The user's task ------------------------------------------------------------------------
+
+    def run(self, check: Callable[[bytes], str | None] | None) -> None:
+        """Send requests as the leader says until it says that the test is over.
+
+        Called in a Locust user's greenlet.
+
+        Args:
+            check: Looks at the body of each success: None if it is right, else the kind of error.
+        """
+        specification = self._spec
+        target = Target(
+            host=self._endpoint.host,
+            port=self._endpoint.port,
+            tls=self._tls,
+            signer=self._signer,
+            payloads=self._payloads,
+            request_timeout=specification.request_timeout_seconds,
+            max_connections=self._task.max_connections,
+            streaming=specification.streaming,
+            check=check,
+        )
+        listening = locust_statistics.has_listeners(self._environment)
+        try:
+            if self._engine is not None:
+                raise EngineError("EngineFailed", "a worker runs one endpoint user, not several")
+            engine = Engine(
+                target,
+                self._frozen_credentials(),
+                worker=self._task.worker,
+                workers=specification.workers,
+                on_stop=self._on_engine_stop,
+                listening=listening,
+            )
+            self._engine = engine
+            engine.warm(_WARM_CONNECTIONS)
+        except EngineError as error:
+            self._fail(error)
+            return
+        engine.lease_until = monotonic() + LEASE_SECONDS
+        refresher = gevent.spawn(self._keep_credentials)
+        reporter = gevent.spawn(self._keep_reporting)
+        reporter.link_exception(self._on_greenlet_died)
+        self._send(
+            messages.READY,
+            {"load_test_id": specification.load_test_id, "clock": time.time()},
+        )
+        try:
+            self._ended.wait()
+        finally:
+            gevent.killall([refresher, reporter], block=False)
+            if not engine.stopped:
+                engine.stop()
+
+    def _frozen_credentials(self) -> invocation.Credentials:
+        assert self._credentials is not None
+        frozen = self._credentials.get_frozen_credentials()
+        if frozen.access_key is None or frozen.secret_key is None:
+            raise EngineError("NoCredentials", "the AWS credentials have no key")
+        return invocation.Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+
+    def _keep_credentials(self) -> None:
+        """Sign with the task role's credentials as they are; botocore refreshes them in time."""
+        while True:
+            gevent.sleep(1)
+            try:
+                credentials = self._frozen_credentials()
+            except Exception:
+                # Those at hand go on serving for as long as they are valid.
+                log.exception("The credentials could not be refreshed")
+                continue
+            if self._engine is not None:
+                self._engine.credentials = credentials
+
+    # --- Reports --------------------------------------------------------------------------------
+
+    def _keep_reporting(self) -> None:
+        while True:
+            now = time.time()
+            pause = int(now) + 1 + _REPORT_DELAY - now
+            gevent.sleep(min(pause, _DRAIN_REPORT) if self._draining else pause)
+            self._report(final=False)
+
+    def _report(self, *, final: bool) -> None:
+        engine = self._engine
+        assert engine is not None
+        seconds = engine.take_seconds()
+        ended = engine.take_ended()
+        if ended:
+            locust_statistics.fire(self._environment, self._spec.endpoint_name, ended)
+        else:
+            for epoch_second, second in seconds:
+                locust_statistics.enter(
+                    self._environment.stats, self._spec.endpoint_name, epoch_second, second
+                )
+        self._sequence += 1
+        self._send(
+            messages.REPORT,
+            {
+                "sequence": self._sequence,
+                "seconds": [[epoch, second.to_message()] for epoch, second in seconds],
+                "outstanding": engine.outstanding,
+                "final": final,
+            },
+        )
+
+    def _send(self, message: str, data: dict[str, Any]) -> None:
+        self._runner.send_message(message, data | {"worker": self._task.worker})
+
+    # --- Failures -------------------------------------------------------------------------------
+
+    def _watch_leader(self) -> None:
+        """Give up when the leader is not heard from, also before the first request."""
+        while not self._finished:
+            gevent.sleep(0.5)
+            if self._heard_at is not None and monotonic() - self._heard_at > LEASE_SECONDS:
+                self._fail(
+                    EngineError(
+                        "LeaderLost", f"nothing was heard from the leader for {LEASE_SECONDS:g} s"
+                    )
+                )
+                return
+
+    def _on_engine_stop(self, error: EngineError) -> None:
+        # On the event loop, which must not wait.
+        gevent.spawn(self._fail, error)
+
+    def _on_greenlet_died(self, greenlet: gevent.Greenlet) -> None:  # type: ignore[type-arg]
+        self._fail(EngineError("EngineFailed", f"the reporter died: {greenlet.exception!r}"))
+
+    def _fail(self, error: EngineError) -> None:
+        """End this worker with the reason, and tell the leader, if there is one."""
+        if self._failure is not None or self._finished:
+            return
+        self._failure = error
+        log.error("%s: %s", error.name, error)
+        if self._engine is not None and not self._engine.stopped:
+            self._engine.stop()
+        self._send(messages.FAILED, {"name": error.name, "message": str(error)})
+        if error.name == "LeaderLost":
+            write_failure(self._storage, self._spec, self._started_at, error.name, str(error))
+        self._ended.set()
+        # The leader, told of it, ends the test; if it cannot, this worker ends all the same.
+        gevent.sleep(0.5)
+        self._runner.quit()
+
+
+def write_failure(
+    storage: Storage, specification: spec.Spec, started_at: float, name: str, message: str
+) -> None:
+    """Write ``load_test.json`` in the place of a leader that cannot, unless it is there."""
+    try:
+        if storage.read("load_test.json") is not None:
+            return
+        test = result.LoadTest.of(specification, started_at)
+        document = result.document(test, result.Failure(name, message), time.time())
+        storage.write("load_test.json", result.encode(document))
+    except StorageError:
+        log.exception("load_test.json could not be written")
+
+
+def _share(concurrency: int, worker: int, workers: int) -> int:
+    """A worker's part of a concurrency; the parts of all workers add up to it."""
+    return (concurrency - worker + workers - 1) // workers
+
+
+def _payloads(
+    task: Task, specification: spec.Spec, session: botocore.session.Session
+) -> invocation.PayloadSet:
+    source = specification.payloads
+    try:
+        if source.inline is not None:
+            payloads = spec.decode_inline(source.inline)
+        else:
+            assert source.s3_uri is not None
+            content = read_uri(source.s3_uri, session)
+            payloads = spec.parse_json_lines(content, source=source.s3_uri)
+    except (spec.SpecError, StorageError) as error:
+        raise EngineError("InvalidPayloads", str(error)) from error
+    return invocation.PayloadSet(payloads, seed=task.worker)
+
+
+def _tls_context() -> ssl.SSLContext:
+    """Verifies certificates and names, with the authorities botocore would use."""
+    return ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or certifi.where())
+
+
+_current: list[Worker] = []
+
+
+def current() -> Worker:
+    """The worker that this process is.
+
+    Raises:
+        RuntimeError: The process was not started as a worker of a load test.
+    """
+    if not _current:
+        raise RuntimeError("start the load test with python -m load_generator")
+    return _current[0]
+
+
+def become(worker: Worker) -> None:
+    """Make this process's worker known to its users."""
+    _current[:] = [worker]
