@@ -24,6 +24,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from load_generator import worker as worker_side
 from load_generator.engine import EngineError
 from load_generator.leader import Leader
+from load_generator.locust_events import listen
 from load_generator.spec import Spec, SpecError, parse_spec
 from load_generator.storage import Storage, StorageError, open_storage
 from load_generator.task import Role, Task, TaskError
@@ -73,7 +74,7 @@ def _lead(task: Task, spec: Spec, storage: Storage) -> None:
     def attach(environment: locust.env.Environment, runner: MasterRunner, **_: Any) -> None:
         leader.attach(environment, runner)
 
-    locust.events.init.add_listener(attach)
+    listen(locust.events.init, attach)
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, leader.interrupt)
     _run_locust(
@@ -107,7 +108,7 @@ def _work(
     def attach(environment: locust.env.Environment, runner: WorkerRunner, **_: Any) -> None:
         worker.attach(environment, runner)
 
-    locust.events.init.add_listener(attach)
+    listen(locust.events.init, attach)
     _run_locust(task, "--worker", f"--master-host={host}", f"--master-port={port}")
 
 
@@ -133,7 +134,7 @@ def _find_leader(task: Task, storage: Storage) -> tuple[str, int]:
 
 def _run_locust(task: Task, *arguments: str) -> None:
     sys.argv = ["locust", f"--locustfile={task.locustfile}", *arguments]
-    locust.main.main()
+    locust.main.main()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

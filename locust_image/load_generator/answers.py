@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from botocore.eventstream import EventStreamBuffer, ParserError
 
@@ -91,7 +92,8 @@ def stream_failure(body: bytes) -> Failure | None:
     buffer.add_data(body)
     try:
         for event in buffer:
-            name = event.headers.get(":exception-type")
+            headers = cast("Mapping[str, object]", event.headers)
+            name = headers.get(":exception-type")
             if name == "ModelStreamError":
                 code = _document(event.payload).get("ErrorCode")
                 kind = f"model_stream_error_{code}" if code else "model_stream_error"

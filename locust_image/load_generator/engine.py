@@ -19,7 +19,7 @@ import gevent
 from gevent.event import Event
 
 from load_generator import addresses, answers
-from load_generator.connection import Connection
+from load_generator.connection import Address, Connection
 from load_generator.invocation import Credentials, PayloadSet, PreparedPayload, Signer
 from load_generator.ledger import Second
 from load_generator.schedule import Plateau
@@ -121,7 +121,7 @@ class Engine:
         self._wanted = 0
         self._growth = _GROWTH_BURST if target.tls is None else _GROWTH_BURST_TLS
         self._opened = Event()
-        self._open_failure: str | None = None
+        self._open_failures: list[str] = []
 
         self._timer = PreciseTimer(self._tick)
         self._plateaus: deque[Plateau] = deque()
@@ -149,7 +149,7 @@ class Engine:
         loop = gevent.get_hub().loop
         self._housekeeper = loop.timer(_HOUSEKEEPING, _HOUSEKEEPING)
         self._housekeeper.start(self._keep_house)
-        self._resolver: gevent.Greenlet | None = None
+        self._resolver: gevent.Greenlet[[], None] | None = None
 
     # --- What the worker asks for ---------------------------------------------------------------
 
@@ -181,16 +181,16 @@ class Engine:
             self._resolver = gevent.spawn(self._keep_resolving)
         count = min(count, target.max_connections)
         deadline = monotonic() + timeout
-        self._open_failure = None
+        self._open_failures.clear()
         while len(self._connections) < count:
             self._wanted = count
             self._opened.clear()
             self._grow(monotonic())
             self._opened.wait(_HOUSEKEEPING)
-            if self._open_failure is not None and not self._connections:
+            if self._open_failures and not self._connections:
                 raise EngineError(
                     "EndpointUnreachable",
-                    f"no connection to {target.host}:{target.port}: {self._open_failure}",
+                    f"no connection to {target.host}:{target.port}: {self._open_failures[0]}",
                 )
             if monotonic() > deadline:
                 if self._connections:
@@ -407,7 +407,7 @@ class Engine:
         now = monotonic()
         if connection in self._opening:
             self._opening.discard(connection)
-            self._open_failure = kind
+            self._open_failures.append(kind)
             self._opened.set()
             if self._waiting:
                 intended, _ = self._waiting.popleft()
@@ -548,7 +548,7 @@ class Engine:
                 continue
             self.learn(found)
 
-    def learn(self, found: list[addresses.Address]) -> None:
+    def learn(self, found: list[Address]) -> None:
         """Take in addresses, and give up connections to those not named for a while, or old."""
         now = monotonic()
         self._book.learn(found, now)

@@ -15,6 +15,7 @@ from load_generator import messages, result, saturation
 from load_generator.engine import LEASE_SECONDS
 from load_generator.ledger import Second
 from load_generator.limits import client_limited
+from load_generator.locust_events import listen
 from load_generator.schedule import StepWindow, step_window
 from load_generator.spec import Spec
 from load_generator.storage import Storage, StorageError
@@ -32,13 +33,14 @@ _AHEAD = 0.3
 _READY_TIMEOUT = 30.0
 #: Clocks of leader and worker may differ by so much, seconds.
 _CLOCK_TOLERANCE = 1.0
-#: A step is hopeless if more requests fail, percent, or half of them take this share of the time-out.
+#: A step is hopeless if more than this fails, percent, or half of its requests take so much of the
+#: time-out.
 _HOPELESS_ERROR_PERCENT = 20.0
 _HOPELESS_LATENCY = 0.9
 _POLL = 0.05
 
 
-class LoadTestFailed(Exception):  # noqa: N818 - named as the state machine names it
+class LoadTestFailed(Exception):
     """The load test cannot go on; ``name`` is the error's name in ``load_test.json``."""
 
     def __init__(self, name: str, message: str) -> None:
@@ -77,8 +79,8 @@ class Leader:
         self._runner = runner
         # Whatever ends the leader but a complete test is a failure.
         environment.process_exit_code = 1
-        environment.events.worker_connect.add_listener(self._on_connect)
-        environment.events.quitting.add_listener(self._on_quitting)
+        listen(environment.events.worker_connect, self._on_connect)
+        listen(environment.events.quitting, self._on_quitting)
         runner.register_message(messages.READY, self._on_ready)
         runner.register_message(messages.REPORT, self._on_report)
         runner.register_message(messages.FAILED, self._on_failed)
@@ -382,13 +384,15 @@ class Leader:
         if self._written:
             return
         self._written = True
-        failure = self._failure and result.Failure(self._failure.name, str(self._failure))
+        failure = None
+        if self._failure is not None:
+            failure = result.Failure(self._failure.name, str(self._failure))
         document = result.document(self._test, failure, time.time())
         try:
-            if failure is not None and failure.name in {"Interrupted", "WorkersMissing"}:
+            consequence = failure is not None and failure.name in {"Interrupted", "WorkersMissing"}
+            if consequence and self._storage.read("load_test.json") is not None:
                 # A worker that could not start has said why.
-                if self._storage.read("load_test.json") is not None:
-                    return
+                return
             self._storage.write("load_test.json", result.encode(document))
         except StorageError:
             log.exception("load_test.json could not be written")

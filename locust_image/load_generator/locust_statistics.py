@@ -1,4 +1,4 @@
-"""Keeps Locust's own statistics and events alive, in bulk.
+"""Keeps Locust's own statistics alive, in bulk.
 
 Locust's ``request`` event costs as much as the whole of a request here. So a second's requests are
 entered into Locust's statistics at once, unless somebody besides Locust listens to the event: then
@@ -7,25 +7,16 @@ it is fired for every request, and Locust's own listener does the statistics.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from locust.stats import StatsEntry, StatsError
 
-from load_generator.engine import Ended
 from load_generator.histogram import Histogram
 from load_generator.ledger import Second
+from load_generator.locust_events import METHOD
 
 if TYPE_CHECKING:
-    from locust.env import Environment
     from locust.stats import RequestStats
-
-_METHOD = "POST"
-
-
-def has_listeners(environment: Environment) -> bool:
-    """Whether anybody besides Locust's own statistics listens to the ``request`` event."""
-    return len(environment.events.request._handlers) > 1  # noqa: SLF001 - it has no other way
 
 
 def enter(stats: RequestStats, name: str, epoch_second: int, second: Second) -> None:
@@ -41,8 +32,8 @@ def enter(stats: RequestStats, name: str, epoch_second: int, second: Second) -> 
     if second.first_byte.counts:
         _extend(stats, f"{name} first byte", epoch_second, second.first_byte, 0, 0)
     for kind, count in second.errors.items():
-        key = StatsError.create_key(_METHOD, name, kind)
-        error = stats.errors.setdefault(key, StatsError(_METHOD, name, kind))
+        key = StatsError.create_key(METHOD, name, kind)
+        error = stats.errors.setdefault(key, StatsError(METHOD, name, kind))
         error.occurrences += count
 
 
@@ -57,7 +48,7 @@ def _extend(
     requests = durations.count + failed
     if not requests:
         return
-    entry = StatsEntry(stats, name, _METHOD)
+    entry = StatsEntry(stats, name, METHOD)
     entry.start_time = epoch_second
     entry.last_request_timestamp = epoch_second + 1
     entry.num_requests = requests
@@ -75,19 +66,4 @@ def _extend(
         entry.min_response_time = min(milliseconds)  # type: ignore[assignment]
         entry.max_response_time = durations.longest * 1e3  # type: ignore[assignment]
     stats.total.extend(entry)
-    stats.get(name, _METHOD).extend(entry)
-
-
-def fire(environment: Environment, name: str, ended: Sequence[Ended]) -> None:
-    """Fire Locust's ``request`` event for each request that ended."""
-    for request in ended:
-        environment.events.request.fire(
-            request_type=_METHOD,
-            name=name,
-            response_time=request.duration * 1e3,
-            response_length=request.size,
-            exception=request.error,
-            context={},
-            start_time=request.started_at,
-            url=name,
-        )
+    stats.get(name, METHOD).extend(entry)

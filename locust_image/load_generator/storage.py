@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import botocore.session
@@ -37,7 +37,8 @@ class S3Storage:
             read_timeout=10,
             retries={"mode": "standard", "total_max_attempts": 4},
         )
-        self._s3 = session.create_client("s3", config=config)
+        # Its methods are made at run time, of the service's model.
+        self._s3: Any = session.create_client("s3", config=config)
 
     def read(self, name: str) -> bytes | None:
         key = self._prefix + name

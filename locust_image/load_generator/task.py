@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 _METADATA_TIMEOUT = 5.0
 #: The leader's port on Fargate, where every task has an address of its own.
@@ -103,8 +104,7 @@ def _describe(metadata_uri: str) -> tuple[str, float]:
     return host, float(limits.get("CPU") or 1.0)
 
 
-def _get(uri: str) -> dict[str, list[dict[str, list[str]]]]:
+def _get(uri: str) -> Any:
     # The URI is ECS's own and always http.
     with urllib.request.urlopen(uri, timeout=_METADATA_TIMEOUT) as answer:  # noqa: S310
-        document: dict[str, list[dict[str, list[str]]]] = json.load(answer)
-    return document
+        return json.load(answer)

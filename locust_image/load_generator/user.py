@@ -1,4 +1,4 @@
-"""The user class that sends requests to the endpoint, and the shape that runs one on each worker."""
+"""The user class that sends requests to the endpoint, and the shape that runs one a worker."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from locust.runners import WorkerRunner
 
 from load_generator import invocation, locust_statistics, messages, result, spec
 from load_generator.engine import LEASE_SECONDS, Engine, EngineError, Target
+from load_generator.locust_events import fire_requests, has_request_listeners, listen
 from load_generator.schedule import Plateau
 from load_generator.storage import Storage, StorageError, read_uri
 from load_generator.task import Task
@@ -74,7 +75,8 @@ class Worker:
         self._engine: Engine | None = None
         self._failure: EngineError | None = None
         self._finished = False
-        self._draining = False
+        #: Set while requests run out: reports are frequent then.
+        self._drain = Event()
         self._ended = Event()
         self._heard_at: float | None = None
         self._sequence = 0
@@ -87,7 +89,7 @@ class Worker:
         self._runner = runner
         # Whatever ends this worker but the leader's FINISH is a failure.
         environment.process_exit_code = 1
-        environment.events.heartbeat_received.add_listener(self._on_heartbeat)
+        listen(environment.events.heartbeat_received, self._on_heartbeat)
         runner.register_message(messages.FOLLOW, self._on_follow)
         runner.register_message(messages.HOLD, self._on_hold)
         runner.register_message(messages.FINISH, self._on_finish)
@@ -101,15 +103,20 @@ class Worker:
 
     def _on_follow(self, msg: Message, **_: object) -> None:
         if self._engine is not None and not self._engine.stopped:
-            self._draining = False
             self._engine.follow([Plateau(*plateau) for plateau in msg.data["plateaus"]])
-            self._draining = not msg.data["plateaus"]
+            self._set_draining(not msg.data["plateaus"])
 
     def _on_hold(self, msg: Message, **_: object) -> None:
         if self._engine is not None and not self._engine.stopped:
             share = _share(msg.data["concurrency"], self._task.worker, self._spec.workers)
             self._engine.hold(share, start=msg.data["start"], ramp=msg.data["ramp"])
-            self._draining = msg.data["concurrency"] == 0
+            self._set_draining(msg.data["concurrency"] == 0)
+
+    def _set_draining(self, draining: bool) -> None:
+        if draining:
+            self._drain.set()
+        else:
+            self._drain.clear()
 
     def _on_finish(self, **_: object) -> None:
         self._finished = True
@@ -141,7 +148,7 @@ class Worker:
             streaming=specification.streaming,
             check=check,
         )
-        listening = locust_statistics.has_listeners(self._environment)
+        listening = has_request_listeners(self._environment)
         try:
             if self._engine is not None:
                 raise EngineError("EngineFailed", "a worker runs one endpoint user, not several")
@@ -199,7 +206,10 @@ class Worker:
         while True:
             now = time.time()
             pause = int(now) + 1 + _REPORT_DELAY - now
-            gevent.sleep(min(pause, _DRAIN_REPORT) if self._draining else pause)
+            if self._drain.is_set():
+                gevent.sleep(min(pause, _DRAIN_REPORT))
+            else:
+                self._drain.wait(pause)
             self._report(final=False)
 
     def _report(self, *, final: bool) -> None:
@@ -208,7 +218,7 @@ class Worker:
         seconds = engine.take_seconds()
         ended = engine.take_ended()
         if ended:
-            locust_statistics.fire(self._environment, self._spec.endpoint_name, ended)
+            fire_requests(self._environment, self._spec.endpoint_name, ended)
         else:
             for epoch_second, second in seconds:
                 locust_statistics.enter(
