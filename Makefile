@@ -51,8 +51,9 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.local
 	@$(INSTALL) -r $<
 	@touch $@
 
-$(VENV)/.lint: requirements/lint.txt $(VENV)/.test
+$(VENV)/.lint: requirements/lint.txt tools/asl-validator/package-lock.json $(VENV)/.test
 	@$(INSTALL) -r $<
+	@cd tools/asl-validator && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm ci --silent --no-audit --no-fund
 	@touch $@
 
 $(DEPLOY)/.deploy: requirements/deploy.txt $(VENV)/.uv
@@ -151,5 +152,5 @@ hugging-face-images: $(VENV)/.uv ## make the table of Hugging Face images anew f
 
 .PHONY: clean
 clean: ## remove environments, builds, results and caches
-	@rm -rf $(VENV) $(DEPLOY) $(SAGEMAKER) .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(DEPLOY) $(SAGEMAKER) tools/asl-validator/node_modules .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
