@@ -1,7 +1,8 @@
 """Check the state machines of a template, or write them out for other validators.
 
 ``python -m tools.state_machines [TEMPLATE]`` prints what is wrong and exits with 1, or prints what
-was checked. ``--json FOLDER`` also writes each machine, its substitutions filled in, as JSON.
+was checked. ``--json FOLDER`` also writes each machine, its substitutions filled in, as JSON, and
+once more under ``statelint/`` with numbers where statelint does not know that expressions may be.
 """
 
 from __future__ import annotations
@@ -9,10 +10,31 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tools.state_machines import errors, flow, integrations
 from tools.state_machines.definition import Problem, load
+from tools.state_machines.expressions import is_expression
+
+#: Whole numbers that may be expressions in JSONata states; statelint 3.1 takes numbers alone.
+NUMBERS = ("TimeoutSeconds", "HeartbeatSeconds", "Seconds", "MaxConcurrency")
+
+
+def with_numbers(value: Any) -> Any:
+    """A definition with 1 for each expression that stands for a whole number."""
+    if isinstance(value, Mapping):
+        return {
+            key: 1 if key in NUMBERS and is_expression(str(each)) else with_numbers(each)
+            for key, each in value.items()
+        }
+    return [with_numbers(each) for each in value] if isinstance(value, list) else value
+
+
+def write_json(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2), encoding="utf-8")
 
 
 def main() -> int:
@@ -38,9 +60,9 @@ def main() -> int:
         counts["expressions"] += len(list(flow.expressions(machine)))
         counts["API calls"] += len(calls)
         if arguments.json:
-            arguments.json.mkdir(parents=True, exist_ok=True)
             name = Path(machine.file).name.removesuffix(".yaml") + ".json"
-            (arguments.json / name).write_text(json.dumps(machine.definition, indent=2))
+            write_json(arguments.json / name, machine.definition)
+            write_json(arguments.json / "statelint" / name, with_numbers(machine.definition))
     if not machines and not problems:
         problems.append(Problem(arguments.template.name, "Resources", "holds no state machine"))
     for problem in sorted(problems):

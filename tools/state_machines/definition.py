@@ -132,6 +132,8 @@ def _stand_in(name: str, value: Any, template: Mapping[str, Any]) -> str:
         return str(value)
     if isinstance(value, dict) and len(value) == 1:
         ((function, argument),) = value.items()
+        if function == "Fn::If":
+            return _stand_in(name, argument[1], template)
         if isinstance(argument, list):
             argument = ".".join(map(str, argument))
         if (function, argument) in _PSEUDO_PARAMETERS:

@@ -13,6 +13,7 @@ from typing import Any
 from tools.state_machines.definition import Problem, StateMachine
 from tools.state_machines.expressions import (
     CLOSE,
+    FUNCTIONS,
     OPEN,
     ExpressionError,
     References,
@@ -105,6 +106,8 @@ def _check_scope(scope: Scope) -> Iterator[Problem]:
     mine = frozenset(_assigned_in(scope))
     for name in sorted(mine & scope.outer):
         yield scope.problem("States", f"assigns ${name}, a variable of the state machine around it")
+    for name in sorted(mine & FUNCTIONS):
+        yield scope.problem("States", f"assigns ${name}, the name of a function")
     entering = _variables_on_entry(scope)
     for name, state in scope.states.items():
         if state.get("Type") == "Task" and "TimeoutSeconds" not in state:

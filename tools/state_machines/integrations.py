@@ -53,7 +53,7 @@ _OBJECT_AS_STRING = {
     ("events", "PutEvents", "Detail"),
     ("sns", "Publish", "Message"),
     ("sqs", "SendMessage", "MessageBody"),
-    ("stepfunctions", "StartExecution", "Input"),
+    ("stepfunctions", "StartExecution", "input"),
 }
 
 
