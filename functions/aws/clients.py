@@ -14,9 +14,9 @@ _STANDARD = Config(
     retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=20
 )
 _CONFIGS = {
-    # One real invocation: the model may take 60 s, and a repeat would hide what it answered.
+    # The model may take 60 s. The first invocation of a cold endpoint deserves a second try.
     "sagemaker-runtime": Config(
-        retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=5, read_timeout=65
+        retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=5, read_timeout=65
     ),
     # A bundled table answers when it doesn't: not worth a wait.
     "pricing": Config(

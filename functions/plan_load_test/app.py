@@ -44,7 +44,7 @@ def handler(event: PlanLoadTestEvent, _context: LambdaContext) -> dict[str, Any]
         environment.name_prefix, sizing.sizing_id, decided.instance_type
     )
     of_type = [each for each in event.history if each.instance_type == decided.instance_type]
-    needs_scaling = _known_count(of_type) != decided.instance_count
+    needs_scaling = _known_count(event.history, decided.instance_type) != decided.instance_count
     return {
         "action": "LOAD_TEST",
         "reason": decided.reason,
@@ -61,8 +61,11 @@ def handler(event: PlanLoadTestEvent, _context: LambdaContext) -> dict[str, Any]
     }
 
 
-def _known_count(of_type: Sequence[LoadTestRecord]) -> int | None:
-    """Instances the endpoint has; None when a failure leaves that open."""
+def _known_count(history: Sequence[LoadTestRecord], instance_type: str) -> int | None:
+    """Instances that a type's endpoint has; None when that is open."""
+    of_type = [each for each in history if each.instance_type == instance_type]
     if not of_type or of_type[-1].error is not None:
-        return None
-    return of_type[-1].instance_count
+        return None  # scaling may have failed half-way
+    last = of_type[-1]
+    # The fleet of a type that the search turned away from is shrunk meanwhile, if that works.
+    return last.instance_count if last is history[-1] or last.instance_count == 1 else None

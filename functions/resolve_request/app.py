@@ -76,6 +76,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
         request=request,
         candidates=candidates,
     )
+    search.check_limits(sizing)
     # Planned before the payloads move to S3: the size of the bodies decides the workers.
     plans = [search.baseline(sizing, candidate) for candidate in candidates]
     estimate = cost.estimate(sizing, plans)
@@ -116,7 +117,7 @@ def _candidate(
 ) -> dict[str, Any]:
     deployed = deployment.deployment(
         sizing,
-        plan.instance_type,
+        plan,
         source,
         name_prefix=environment.name_prefix,
         execution_role_arn=environment.model_execution_role_arn,

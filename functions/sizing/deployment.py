@@ -10,6 +10,7 @@ from typing import Any
 from sizing import names
 from sizing.errors import InvalidRequest
 from sizing.instance import Sizing
+from sizing.load_test import LoadTestPlan
 
 ApiRequest = dict[str, Any]
 
@@ -49,8 +50,9 @@ def check_tags(tags: Mapping[str, str]) -> None:
             # Letters, numbers and separators of any script, as the tags' pattern has them.
             if char not in "_.:/=+-@" and unicodedata.category(char)[0] not in "LNZ":
                 raise InvalidRequest(
-                    f"tags.{key}",
-                    f"may hold letters, digits, spaces and _ . : / = + - @, got {char!r}",
+                    "tags",
+                    f"keys and values may hold letters, digits, spaces and _ . : / = + - @; "
+                    f"{key!r} has {char!r}",
                 )
 
 
@@ -65,17 +67,17 @@ def resource_tags(sizing: Sizing) -> dict[str, str]:
 
 def deployment(
     sizing: Sizing,
-    instance_type: str,
+    plan: LoadTestPlan,
     source: ModelSource,
     *,
     name_prefix: str,
     execution_role_arn: str,
 ) -> Deployment:
-    """The requests that deploy a candidate on one instance.
+    """The requests that deploy a candidate for its first load test.
 
     Args:
         sizing: The sizing.
-        instance_type: The candidate's type.
+        plan: The candidate's first load test.
         source: What is deployed.
         name_prefix: The stack's prefix of all names.
         execution_role_arn: Role that the model's container runs with.
@@ -83,7 +85,7 @@ def deployment(
     Raises:
         ValueError: The names would be longer than SageMaker allows.
     """
-    name = names.resource_name(name_prefix, sizing.sizing_id, instance_type)
+    name = names.resource_name(name_prefix, sizing.sizing_id, plan.instance_type)
     tags = [{"Key": key, "Value": value} for key, value in resource_tags(sizing).items()]
     create_model = source.container and {
         "ModelName": name,
@@ -97,8 +99,8 @@ def deployment(
             {
                 "VariantName": names.VARIANT_NAME,
                 "ModelName": source.model_name or name,
-                "InstanceType": instance_type,
-                "InitialInstanceCount": 1,
+                "InstanceType": plan.instance_type,
+                "InitialInstanceCount": plan.instance_count,
                 "ContainerStartupHealthCheckTimeoutInSeconds": CONTAINER_STARTUP_SECONDS,
                 # It must match production: routing decides how even the instances are.
                 "RoutingConfig": {"RoutingStrategy": sizing.request.routing},

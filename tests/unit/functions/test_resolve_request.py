@@ -1,0 +1,367 @@
+"""ResolveRequest looks up what a sizing needs, and refuses what can't work before it costs."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import ClientError, ConnectTimeoutError
+from load_generator.spec import parse_json_lines, parse_spec
+from pydantic import ValidationError
+from resolve_request.app import handler
+from tests.unit.functions.made_up import EXECUTION_ARN, SIZING_ID, STARTED_AT, a_request
+
+from sizing.errors import InvalidRequest
+from sizing.instance import Sizing
+from sizing.load_test import LoadTestPlan
+
+Client = Callable[[str], Any]
+Answered = Callable[..., list[dict[str, Any]]]
+BUCKET = "results-bucket"
+
+CONTAINER = {"container": {"image_uri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/m:1"}}
+
+
+def price_document(usd: str, unit: str = "Hrs", sku: str = "A") -> str:
+    dimension = {"unit": unit, "pricePerUnit": {"USD": usd}}
+    terms = {"OnDemand": {f"{sku}.1": {"priceDimensions": {f"{sku}.1.1": dimension}}}}
+    return json.dumps({"product": {"sku": sku}, "terms": terms})
+
+
+@pytest.fixture(autouse=True)
+def price_list(answered: Answered) -> list[dict[str, Any]]:
+    return answered("pricing", "GetProducts", lambda _: {"PriceList": [price_document("2.765")]})
+
+
+def resolve(**changes: Any) -> dict[str, Any]:
+    event = {
+        "execution": {
+            "arn": EXECUTION_ARN,
+            "name": "run-1",
+            "started_at": STARTED_AT.isoformat().replace("+00:00", "Z"),
+        },
+        "request": a_request(**changes),
+    }
+    answer = handler(event, LambdaContext())
+    return json.loads(json.dumps(answer))  # type: ignore[no-any-return]
+
+
+def refused(**changes: Any) -> str:
+    with pytest.raises(InvalidRequest) as error:
+        resolve(**changes)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_request_becomes_a_sizing_and_api_requests(
+    price_list: list[dict[str, Any]], invalid: Callable[[str, str, Any], str]
+) -> None:
+    answer = resolve()
+    sizing = Sizing.model_validate(answer["sizing"])
+    assert (sizing.sizing_id, sizing.execution_arn) == (SIZING_ID, EXECUTION_ARN)
+    assert (sizing.started_at, sizing.region) == (STARTED_AT.timestamp(), "us-east-1")
+    facts = sizing.facts("ml.m5.12xlarge")
+    assert (facts.vcpus, facts.gpus, facts.memory_gib) == (48, 0, 192)
+    assert (facts.hourly_price_usd, facts.price_source) == (2.765, "Price List API")
+    assert answer["dry_run"] is False
+    assert answer["estimate"]["cost_usd"] > 0
+    filters = {each["Field"]: each["Value"] for each in price_list[0]["Filters"]}
+    assert filters["instanceName"] == "ml.m5.12xlarge"
+    assert filters["regionCode"] == "us-east-1"
+
+    (candidate,) = answer["candidates"]
+    for operation, key in (
+        ("CreateModel", "create_model"),
+        ("CreateEndpointConfig", "create_endpoint_config"),
+        ("CreateEndpoint", "create_endpoint"),
+    ):
+        assert not invalid("sagemaker", operation, candidate[key])
+    assert candidate["create_model"]["PrimaryContainer"] == {
+        "Image": "763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-inference:"
+        "1.10.2-transformers4.17.0-cpu-py38-ubuntu20.04",
+        "Environment": {
+            "HF_MODEL_ID": "distilbert-base-uncased-finetuned-sst-2-english",
+            "HF_TASK": "text-classification",
+            "SAGEMAKER_CONTAINER_LOG_LEVEL": "20",
+            "SAGEMAKER_REGION": "us-east-1",
+        },
+    }
+    name = f"endpoint-sizer-{SIZING_ID}-ml-m5-12xlarge"
+    assert candidate["endpoint_name"] == name
+    assert candidate["smoke_test"]["endpoint_name"] == name
+    plan = LoadTestPlan.model_validate(candidate["plan"])
+    assert (plan.instance_type, plan.instance_count) == ("ml.m5.12xlarge", 1)
+    assert candidate["load_test"]["bucket"] == BUCKET
+    parse_spec(json.dumps(candidate["load_test"]["spec"]).encode())
+
+
+def test_the_same_input_gives_the_same_output() -> None:
+    assert resolve() == resolve()
+
+
+def test_each_candidate_has_its_own_names(aws: Client) -> None:
+    types = ["ml.m5.xlarge", "ml.g5.12xlarge"]
+    answer = resolve(instance_types=types)
+    assert [each["instance_type"] for each in answer["candidates"]] == types
+    assert len({each["endpoint_name"] for each in answer["candidates"]}) == 2
+    images = [each["create_model"]["PrimaryContainer"]["Image"] for each in answer["candidates"]]
+    assert "-cpu-" in images[0]
+    assert "-gpu-" in images[1]
+    assert [each["gpus"] for each in answer["sizing"]["candidates"]] == [0, 4]
+
+
+def test_a_dry_run_has_an_estimate_and_creates_nothing(aws: Client) -> None:
+    inline = [{"body": "x" * 100_000}]
+    answer = resolve(dry_run=True, payloads={"inline": inline})
+    assert answer["dry_run"] is True
+    assert answer["estimate"]["minutes"] > 0
+    assert answer["candidates"] == []
+    assert "Contents" not in aws("s3").list_objects_v2(Bucket=BUCKET)
+
+
+class TestRequest:
+    def test_an_error_names_the_field(self) -> None:
+        assert refused(target={"tps": -1}).startswith("target.tps: must be greater than 0")
+
+    def test_limits_that_nothing_fits_in_are_refused(self) -> None:
+        assert refused(limits={"max_load_tests": 1}).startswith("limits.max_load_tests: ")
+
+    def test_tags_that_aws_refuses(self) -> None:
+        assert refused(tags={"a": "b;"}).startswith("tags: ")
+
+    def test_an_event_in_error_is_named_without_its_content(self) -> None:
+        with pytest.raises(ValidationError) as error:
+            handler({"execution": {"arn": 7}, "request": {"secret": "body"}}, LambdaContext())
+        assert "execution.arn" in str(error.value)
+        assert "secret" not in str(error.value)
+
+
+class TestInstanceTypes:
+    def test_a_type_that_ec2_does_not_know_is_named(self) -> None:
+        message = refused(instance_types=["ml.m5.xlarge", "ml.m5.huge"])
+        assert message.startswith("instance_types.1: ml.m5.huge is not an instance type known in")
+
+    def test_accelerators_without_metrics_are_refused(self) -> None:
+        message = refused(instance_types=["ml.inf2.xlarge"], model=CONTAINER)
+        assert message.startswith("instance_types.0: ml.inf2.xlarge has AWS Inferentia")
+
+    def test_other_errors_of_ec2_are_not_the_requests_fault(self, answered: Answered) -> None:
+        denied = ClientError({"Error": {"Code": "UnauthorizedOperation"}}, "DescribeInstanceTypes")
+        answered("ec2", "DescribeInstanceTypes", lambda _: denied)
+        with pytest.raises(ClientError):
+            resolve()
+
+
+class TestPrices:
+    @pytest.mark.parametrize(
+        "answer, reason",
+        [
+            (
+                ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetProducts"),
+                "answered AccessDeniedException",
+            ),
+            (ConnectTimeoutError(endpoint_url="https://pricing"), "can't be reached"),
+            ({"PriceList": []}, "names no single price"),
+            ({"PriceList": [price_document("1"), price_document("2")]}, "names no single price"),
+            ({"PriceList": ['{"terms": []}']}, "gave an answer of an unknown shape"),
+        ],
+    )
+    def test_the_bundled_table_stands_in_and_says_so(
+        self, answered: Answered, answer: Any, reason: str
+    ) -> None:
+        answered("pricing", "GetProducts", lambda _: answer)
+        (facts,) = resolve()["sizing"]["candidates"]
+        assert facts["hourly_price_usd"] == 2.765
+        assert facts["price_source"].startswith("bundled table of 2026-09-27 (")
+        assert reason in facts["price_source"]
+
+    def test_a_free_tier_price_is_not_the_price(self, answered: Answered) -> None:
+        both = [price_document("0.0000000000", sku="F"), price_document("3.5")]
+        answered("pricing", "GetProducts", lambda _: {"PriceList": both})
+        assert resolve()["sizing"]["candidates"][0]["hourly_price_usd"] == 3.5
+
+    def test_no_price_is_better_than_a_wrong_one(
+        self, answered: Answered, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        answered("pricing", "GetProducts", lambda _: {"PriceList": []})
+        monkeypatch.setenv("AWS_REGION", "eu-west-1")
+        (facts,) = resolve()["sizing"]["candidates"]
+        assert facts["hourly_price_usd"] is None
+        assert "no bundled price of ml.m5.12xlarge in eu-west-1" in facts["price_source"]
+
+    def test_a_cost_limit_needs_prices(self, answered: Answered) -> None:
+        answered("pricing", "GetProducts", lambda _: {"PriceList": []})
+        message = refused(instance_types=["ml.m7i.48xlarge"], limits={"max_cost_usd": 1000})
+        assert message.startswith("limits.max_cost_usd: can't be kept")
+
+
+class TestModels:
+    def test_a_container_of_ones_own(self) -> None:
+        container = {
+            **CONTAINER["container"],
+            "model_data_url": "s3://bucket/model.tar.gz",
+            "environment": {"WORKERS": "4"},
+        }
+        answer = resolve(model={"container": container})
+        assert answer["candidates"][0]["create_model"]["PrimaryContainer"] == {
+            "Image": container["image_uri"],
+            "ModelDataUrl": "s3://bucket/model.tar.gz",
+            "Environment": {"WORKERS": "4"},
+        }
+
+    def test_an_image_that_does_not_exist_is_named(self) -> None:
+        model = {**a_request()["model"]["hugging_face"], "py_version": "py27"}
+        assert refused(model={"hugging_face": model}).startswith("model.hugging_face.py_version: ")
+
+    def test_a_model_that_exists_is_used(self, aws: Client) -> None:
+        aws("sagemaker").create_model(
+            ModelName="sentiment",
+            PrimaryContainer={"Image": "image"},
+            ExecutionRoleArn="arn:aws:iam::123456789012:role/r",
+        )
+        (candidate,) = resolve(model={"model_name": "sentiment"})["candidates"]
+        assert candidate["create_model"] is None
+        variant = candidate["create_endpoint_config"]["ProductionVariants"][0]
+        assert variant["ModelName"] == "sentiment"
+
+    def test_a_model_that_does_not_exist_is_named(self) -> None:
+        message = refused(model={"model_name": "nope"})
+        assert message == "model.model_name: model nope does not exist in this account and region"
+
+    def test_the_newest_approved_package_of_a_group(self, aws: Client) -> None:
+        arns = packages(aws, "Approved", "Approved", "PendingManualApproval", "Rejected")
+        (candidate,) = resolve(model={"model_package_group": "sentiment"})["candidates"]
+        container = candidate["create_model"]["PrimaryContainer"]
+        assert container == {"ModelPackageName": arns[1]}
+
+    @pytest.mark.parametrize("statuses", [("PendingManualApproval",), ()])
+    def test_a_group_without_an_approved_package(
+        self, aws: Client, statuses: tuple[str, ...]
+    ) -> None:
+        packages(aws, *statuses)
+        message = refused(model={"model_package_group": "sentiment"})
+        assert message.startswith("model.model_package_group: sentiment has no model package")
+
+    def test_a_package_by_arn(self, aws: Client) -> None:
+        (arn,) = packages(aws, "PendingManualApproval")
+        (candidate,) = resolve(model={"model_package_arn": arn})["candidates"]
+        assert candidate["create_model"]["PrimaryContainer"] == {"ModelPackageName": arn}
+
+    def test_a_package_that_does_not_exist_is_named(self) -> None:
+        arn = "arn:aws:sagemaker:us-east-1:123456789012:model-package/g/1"
+        assert "does not exist" in refused(model={"model_package_arn": arn})
+
+    def test_a_package_that_failed_is_refused(self, answered: Answered) -> None:
+        answered("sagemaker", "DescribeModelPackage", lambda _: {"ModelPackageStatus": "Failed"})
+        arn = "arn:aws:sagemaker:us-east-1:123456789012:model-package/g/1"
+        assert "must be Completed, it is Failed" in refused(model={"model_package_arn": arn})
+
+    def test_throttling_is_not_the_requests_fault(self, answered: Answered) -> None:
+        throttled = ClientError({"Error": {"Code": "ThrottlingException"}}, "DescribeModel")
+        answered("sagemaker", "DescribeModel", lambda _: throttled)
+        with pytest.raises(ClientError):
+            resolve(model={"model_name": "sentiment"})
+
+
+class TestPayloads:
+    def test_small_ones_go_along(self) -> None:
+        answer = resolve(payloads={"inline": [{"body": "a"}, {"body": "b", "weight": 3}]})
+        (candidate,) = answer["candidates"]
+        assert [each["body"] for each in candidate["load_test"]["spec"]["payloads"]["inline"]] == [
+            "a",
+            "b",
+        ]
+        assert [each["body"] for each in candidate["smoke_test"]["payloads"]["inline"]] == ["a"]
+
+    def test_large_ones_lie_in_s3_and_the_output_stays_small(self, aws: Client) -> None:
+        inline = [{"body": f"{index}" + "x" * 2000, "weight": 2} for index in range(50)]
+        answer = resolve(
+            payloads={"inline": inline, "content_type": "text/plain"},
+            instance_types=[f"ml.m5.{size}xlarge" for size in ("", 2, 4, 8, 12, 16, 24)],
+            limits={"max_load_tests": 20},
+        )
+        assert len(json.dumps(answer)) < 100_000
+        uri = f"s3://{BUCKET}/sizings/{SIZING_ID}/payloads.jsonl"
+        for candidate in answer["candidates"]:
+            spec = candidate["load_test"]["spec"]
+            assert spec["payloads"] == {"s3_uri": uri}
+            assert spec["content_type"] == "text/plain"
+            assert candidate["smoke_test"]["payloads"]["s3_uri"] == uri
+        assert answer["sizing"]["request"]["payloads"]["s3_uri"] == uri
+        written = aws("s3").get_object(Bucket=BUCKET, Key=uri.split("/", 3)[3])["Body"].read()
+        read = parse_json_lines(written, source=uri)
+        assert [each.body.decode() for each in read] == [each["body"] for each in inline]
+        assert {each.weight for each in read} == {2}
+
+    def test_base64_must_be_base64(self) -> None:
+        good = base64.b64encode(b"\0\1").decode()
+        message = refused(
+            payloads={"inline": [{"body": good, "base64": True}, {"body": "%%", "base64": True}]}
+        )
+        assert message == "payloads.inline.1.body: body is not valid base64"
+
+    def test_a_body_larger_than_an_endpoint_takes(self) -> None:
+        message = refused(payloads={"inline": [{"body": "é" * (13 * 1024 * 1024)}]})
+        assert message.startswith("payloads.inline.0.body: an endpoint takes at most 26,214,400")
+
+    def put(self, aws: Client, content: bytes) -> str:
+        aws("s3").put_object(Bucket=BUCKET, Key="k.jsonl", Body=content)
+        return f"s3://{BUCKET}/k.jsonl"
+
+    def test_a_file_is_used_where_it_lies(self, aws: Client) -> None:
+        uri = self.put(aws, b'{"body": "a"}\n\n{"body": "b", "weight": 2}\n')
+        (candidate,) = resolve(payloads={"s3_uri": uri})["candidates"]
+        assert candidate["load_test"]["spec"]["payloads"] == {"s3_uri": uri}
+
+    @pytest.mark.parametrize(
+        "content, what",
+        [
+            (b"", "is empty"),
+            (b'{"body": "a"}\n{"secret"\n', "line 2 of"),
+            (b'{"body": "a"}\n' * 3 + b'{"bod": "secret"}', "line 4 of"),
+            (b'{"body": "secret", "base64": true}', "body is not valid base64"),
+            (b"\xff\xfe", "line 1 of"),
+        ],
+    )
+    def test_a_file_in_error_names_the_line_and_quotes_nothing(
+        self, aws: Client, content: bytes, what: str
+    ) -> None:
+        message = refused(payloads={"s3_uri": self.put(aws, content)})
+        assert message.startswith("payloads.s3_uri: ")
+        assert what in message
+        assert "secret" not in message
+
+    def test_a_missing_file_is_named(self) -> None:
+        message = refused(payloads={"s3_uri": f"s3://{BUCKET}/nope.jsonl"})
+        assert message.startswith(f"payloads.s3_uri: s3://{BUCKET}/nope.jsonl can't be read (")
+
+    def test_the_bucket_must_be_the_accounts_own(self, aws: Client, answered: Answered) -> None:
+        uri = self.put(aws, b'{"body": "a"}')
+        denied = ClientError({"Error": {"Code": "403"}}, "HeadObject")
+        requests = answered("s3", "HeadObject", lambda _: denied)
+        assert "in a bucket of account 123456789012" in refused(payloads={"s3_uri": uri})
+        assert requests[0]["ExpectedBucketOwner"] == "123456789012"
+
+    def test_a_huge_file_is_refused_unread(self, answered: Answered) -> None:
+        answered("s3", "HeadObject", lambda _: {"ContentLength": 200 * 1024 * 1024})
+        message = refused(payloads={"s3_uri": f"s3://{BUCKET}/huge.jsonl"})
+        assert "at most 104,857,600 are allowed" in message
+
+
+def packages(aws: Client, *statuses: str) -> list[str]:
+    """Versions of the group ``sentiment`` with these approval statuses, oldest first."""
+    aws("sagemaker").create_model_package_group(
+        ModelPackageGroupName="sentiment", ModelPackageGroupDescription="x"
+    )
+    return [
+        aws("sagemaker").create_model_package(
+            ModelPackageGroupName="sentiment",
+            ModelApprovalStatus=status,
+            InferenceSpecification={"Containers": [{"Image": "image"}]},
+        )["ModelPackageArn"]
+        for status in statuses
+    ]
