@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import Any
 
 from sizing.instance import InstanceFacts, Sizing
@@ -11,7 +11,7 @@ from sizing.names import sizing_id
 from sizing.observation import LoadTestRecord
 from sizing.request import parse_request
 
-STARTED_AT = datetime.datetime(2026, 11, 22, 12, tzinfo=datetime.UTC)
+STARTED_AT = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
 EXECUTION_ARN = "arn:aws:states:us-east-1:123456789012:execution:endpoint-sizer-sizing:run-1"
 SIZING_ID = sizing_id(EXECUTION_ARN)
 

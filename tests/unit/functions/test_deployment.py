@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.unit.functions.made_up import EXECUTION_ARN, SIZING_ID, a_plan, a_sizing
 
 from sizing.deployment import (
     Deployment,
@@ -19,6 +18,7 @@ from sizing.deployment import (
 from sizing.errors import InvalidRequest
 from sizing.instance import Sizing
 from sizing.load_test import LoadTestPlan
+from tests.unit.functions.made_up import EXECUTION_ARN, SIZING_ID, a_plan, a_sizing
 
 Invalid = Callable[[str, str, Any], str]
 ROLE = "arn:aws:iam::123456789012:role/endpoint-sizer-model"
@@ -114,5 +114,5 @@ def test_tags_that_aws_takes(tags: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("tags", [{"a": "b;c"}, {"a\n": "b"}, {"emoji🙂": "x"}])
 def test_tags_that_aws_refuses_are_named(tags: dict[str, str]) -> None:
-    with pytest.raises(InvalidRequest, match="^tags: keys and values may hold letters"):
+    with pytest.raises(InvalidRequest, match=r"^tags: keys and values may hold letters"):
         check_tags(tags)

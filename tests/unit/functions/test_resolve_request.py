@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError, ConnectTimeoutError
-from load_generator.spec import parse_json_lines, parse_spec
 from pydantic import ValidationError
-from resolve_request.app import handler
-from tests.unit.functions.made_up import EXECUTION_ARN, SIZING_ID, STARTED_AT, a_request
 
+from load_generator.spec import parse_json_lines, parse_spec
+from resolve_request.app import handler
 from sizing.errors import InvalidRequest
 from sizing.instance import Sizing
 from sizing.load_test import LoadTestPlan
+from tests.unit.functions.made_up import EXECUTION_ARN, SIZING_ID, STARTED_AT, a_request
 
 Client = Callable[[str], Any]
 Answered = Callable[..., list[dict[str, Any]]]

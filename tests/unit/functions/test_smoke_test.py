@@ -1,0 +1,98 @@
+"""SmokeTest tells in one invocation whether an endpoint answers, and quotes no body."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.response import StreamingBody
+
+from sizing.errors import SmokeTestFailed
+from smoke_test.app import handler
+from tests.unit.functions.made_up import SIZING_ID
+
+Answered = Callable[..., list[dict[str, Any]]]
+ENDPOINT = f"endpoint-sizer-{SIZING_ID}-ml-m5-12xlarge"
+LOG_STREAM = "arn:aws:logs:us-east-1:123456789012:log-group:/aws/sagemaker/x"
+SERVICE = "sagemaker-runtime"
+
+
+def body(content: bytes) -> dict[str, Any]:
+    return {"Body": StreamingBody(io.BytesIO(content), len(content)), "ContentType": "x"}
+
+
+def smoke_test(**payloads: Any) -> dict[str, Any]:
+    return handler(  # type: ignore[no-any-return]
+        {"endpoint_name": ENDPOINT, "payloads": payloads or {"inline": [{"body": "secret"}]}},
+        LambdaContext(),
+    )
+
+
+def test_an_answer_is_measured(answered: Answered) -> None:
+    answer = {**body(b"positive"), "ResponseMetadata": {"HTTPStatusCode": 200}}
+    requests = answered(SERVICE, "InvokeEndpoint", lambda _: answer)
+    inline = [{"body": base64.b64encode(b"\x00image").decode(), "base64": True}, {"body": "b"}]
+    seen = smoke_test(inline=inline, content_type="image/x", accept="text/plain")
+    assert (seen["status_code"], seen["bytes"]) == (200, 8)
+    assert seen["latency_ms"] > 0
+    assert requests == [
+        {
+            "EndpointName": ENDPOINT,
+            "ContentType": "image/x",
+            "Accept": "text/plain",
+            "Body": b"\x00image",
+        }
+    ]
+
+
+def test_the_first_payload_of_a_file_is_sent(aws: Any, answered: Answered) -> None:
+    content = b'\n{"body": "first"}\nnot read any more'
+    aws("s3").put_object(Bucket="results-bucket", Key="k.jsonl", Body=content)
+    answer = {**body(b""), "ResponseMetadata": {"HTTPStatusCode": 200}}
+    requests = answered(SERVICE, "InvokeEndpoint", lambda _: answer)
+    smoke_test(s3_uri="s3://results-bucket/k.jsonl")
+    assert requests[0]["Body"] == b"first"
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (
+            ClientError(
+                {
+                    "Error": {"Code": "ModelError", "Message": "can't parse secret"},
+                    "OriginalStatusCode": 400,
+                    "OriginalMessage": "secret",
+                    "LogStreamArn": LOG_STREAM,
+                    "ResponseMetadata": {"HTTPStatusCode": 424},
+                },
+                "InvokeEndpoint",
+            ),
+            f"the model answered 400; its log is {LOG_STREAM}",
+        ),
+        (
+            ClientError(
+                {
+                    "Error": {"Code": "ValidationError", "Message": "secret"},
+                    "ResponseMetadata": {"HTTPStatusCode": 400},
+                },
+                "InvokeEndpoint",
+            ),
+            "ValidationError (HTTP 400)",
+        ),
+        (ReadTimeoutError(endpoint_url="https://runtime"), "no answer: ReadTimeoutError"),
+    ],
+)
+def test_a_failure_is_named_without_the_body(
+    answered: Answered, capsys: pytest.CaptureFixture[str], error: Exception, reason: str
+) -> None:
+    answered(SERVICE, "InvokeEndpoint", lambda _: error)
+    with pytest.raises(SmokeTestFailed) as failure:
+        smoke_test()
+    assert str(failure.value) == reason
+    assert "secret" not in capsys.readouterr().out
