@@ -365,7 +365,7 @@ class RuntimeProtocol(asyncio.Protocol):
         self._current = request
         try:
             self._api.handle(request, self._respond)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer
             _log.exception("an invocation failed")
             self._respond(self._api.internal_failure(request))
 
