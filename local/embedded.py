@@ -1,0 +1,256 @@
+"""The embedded AWS: moto as control plane, with the adapters that make it run the stack for real.
+
+Everything lives and dies with one ``EmbeddedAws``: the server and the interpreter's threads in this
+process, the local endpoints in one process of their own, each load generator task in another.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import boto3
+from moto.core.config import default_user_config
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.moto_api._internal.models import moto_api_backend
+from moto.server import ThreadedMotoServer
+
+from local import cloudwatch, ecs, events, lambda_, sagemaker, stepfunctions
+from local.casing import to_api
+from local.endpoint.behaviour import ModelCatalogue
+from local.endpoint.client import EndpointServer
+from local.image import Image
+from local.patches import Patch, Patches
+from local.stepfunctions import ExecutionEnd, HistoryEvent
+from local.template import Function, Stack
+
+ROOT: Final = Path(__file__).parents[1]
+REGION: Final = "us-east-1"
+
+#: Of the environment around us, what a child process needs; nothing of AWS's.
+_INHERITED: Final = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
+
+
+class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
+    """The stack of template.yaml, running on this machine for as long as the context lasts.
+
+    One at a time in a process: moto's state is the process's own.
+
+    Args:
+        models: How the models on local endpoints behave.
+        logs: Folder for the logs of tasks and state machines; made if missing.
+        wait_scale: What the state machines' waits are multiplied with; only tests use another
+            value than 1.
+        on_event: Told of every event of every execution.
+        image: What tasks run; that of the repository's Dockerfile if not given.
+        template: Another template than the repository's.
+        parameters: Values for parameters of the template that don't keep their default.
+    """
+
+    def __init__(
+        self,
+        *,
+        models: ModelCatalogue,
+        logs: Path,
+        wait_scale: float = 1.0,
+        on_event: Callable[[HistoryEvent], None] = lambda _: None,
+        image: Image | None = None,
+        template: Path = ROOT / "template.yaml",
+        parameters: Mapping[str, str] | None = None,
+    ) -> None:
+        self.stack = Stack(
+            template, region=REGION, account=DEFAULT_ACCOUNT_ID, parameters=parameters
+        )
+        self.metrics = cloudwatch.MetricStore()
+        self.endpoints: EndpointServer
+        self.tasks: ecs.Tasks
+        #: Where all services answer but SageMaker Runtime.
+        self.url = ""
+        self._image = image or Image.read(ROOT / "locust_image" / "Dockerfile")
+        self._models = models
+        self._logs = logs
+        self._wait_scale = wait_scale
+        self._on_event = on_event
+        self._exit = ExitStack()
+
+    def __enter__(self) -> EmbeddedAws:
+        with ExitStack() as stack:
+            self._start(stack)
+            self._exit = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._exit.close()
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of a service of the embedded AWS."""
+        session: Any = boto3.session.Session()
+        return session.client(service)
+
+    def state_machine_arn(self, logical_id: str) -> str:
+        """ARN of a state machine by its name in the template."""
+        return self.stack.ref(logical_id)
+
+    def _start(self, exit_stack: ExitStack) -> None:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        functions = self.stack.functions()
+        shared = {**_base_environment(), **lambda_.shared_environment(functions)}
+        exit_stack.enter_context(_environment(shared))
+        exit_stack.enter_context(lambda_.importable(functions))
+        exit_stack.enter_context(_executing_state_machines())
+        exit_stack.callback(stepfunctions.forget_clients)
+
+        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+        exit_stack.callback(moto_api_backend.reset)
+        exit_stack.callback(server.stop)
+        host, port = server.get_host_and_port()
+        self.url = os.environ["AWS_ENDPOINT_URL"] = f"http://{host}:{port}"
+
+        with ThreadPoolExecutor(1) as starting:
+            endpoints = starting.submit(
+                EndpointServer.start, cloudwatch_url=self.url, region=REGION
+            )
+            try:
+                self._create_storage_and_topics()
+            finally:
+                self.endpoints = exit_stack.enter_context(endpoints.result())
+        os.environ["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] = self.endpoints.url
+
+        self.tasks = exit_stack.enter_context(
+            ecs.Tasks(self._image, environment=self._task_environment(), logs=self._logs)
+        )
+        exit_stack.enter_context(Patches(self._patches(exit_stack)))
+        self._create_compute(functions)
+
+    def _patches(self, exit_stack: ExitStack) -> Iterable[Patch]:
+        log = exit_stack.enter_context((self._logs / "state-machines.jsonl").open("a"))
+
+        def on_event(event: HistoryEvent) -> None:
+            line = {"execution": event.execution_arn.rpartition(":")[2], **event.event}
+            if not log.closed:
+                log.write(json.dumps(line, default=str) + "\n")
+                log.flush()
+            self._on_event(event)
+
+        yield from stepfunctions.patches(
+            wait_scale=self._wait_scale, on_event=on_event, on_end=_publish_end
+        )
+        yield from lambda_.patches()
+        yield from ecs.patches(self.tasks)
+        yield from sagemaker.patches(sagemaker.Endpoints(self.endpoints, self._models))
+        yield from cloudwatch.patches(self.metrics)
+        yield from events.patches()
+
+    def _task_environment(self) -> dict[str, str]:
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        shared = _base_environment()
+        keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}  # a task takes those of its role
+        return {
+            **inherited,
+            **{name: value for name, value in shared.items() if name not in keys},
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ENDPOINT_URL_S3": self.url,
+            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": self.endpoints.url,
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _create_storage_and_topics(self) -> None:
+        s3 = self.client("s3")
+        for logical_id, _ in self.stack.resources("AWS::S3::Bucket"):
+            s3.create_bucket(Bucket=self.stack.ref(logical_id))
+        sns = self.client("sns")
+        for logical_id, _ in self.stack.resources("AWS::SNS::Topic"):
+            sns.create_topic(Name=self.stack.ref(logical_id).rpartition(":")[2])
+
+    def _create_compute(self, functions: Iterable[Function]) -> None:
+        ecs_client = self.client("ecs")
+        for _, properties in self.stack.resources("AWS::ECS::Cluster"):
+            ecs_client.create_cluster(clusterName=properties["ClusterName"])
+        model = ecs_client.meta.service_model.operation_model("RegisterTaskDefinition")
+        for _, properties in self.stack.resources("AWS::ECS::TaskDefinition"):
+            ecs_client.register_task_definition(**to_api(properties, model.input_shape))
+        iam = self.client("iam")
+        lambda_client = self.client("lambda")
+        for function in functions:
+            role_name = function.role_arn.rpartition("/")[2]  # Lambda looks whether it is there
+            iam.create_role(RoleName=role_name, AssumeRolePolicyDocument="{}")
+            lambda_client.create_function(
+                FunctionName=function.name,
+                Handler=function.handler,
+                Runtime="python3.13",
+                Role=function.role_arn,
+                Code={"ZipFile": b"the handler is imported from the repository"},
+                Timeout=function.timeout_seconds,
+                MemorySize=function.memory_mb,
+            )
+        sfn = self.client("stepfunctions")
+        for machine in self.stack.state_machines():
+            sfn.create_state_machine(
+                name=machine.name,
+                definition=json.dumps(machine.definition),
+                roleArn=machine.role_arn,
+            )
+        eventbridge = self.client("events")
+        for rule in self.stack.rules():
+            eventbridge.put_rule(Name=rule.name, EventPattern=json.dumps(rule.pattern))
+            eventbridge.put_targets(Rule=rule.name, Targets=list(rule.targets))
+
+
+def _publish_end(end: ExecutionEnd) -> None:
+    # Not in the interpreter's thread: an error here must not change how the execution ended.
+    try:
+        events.publish_execution_end(end)
+    except Exception:
+        logging.getLogger(__name__).exception("end of %s not published", end.execution_arn)
+
+
+def _base_environment() -> dict[str, str]:
+    return {
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        # Never a real account's, whatever the machine is configured for.
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """This process's environment without anything of AWS's or of proxies, plus some variables."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+            del os.environ[name]
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _executing_state_machines() -> Iterator[None]:
+    """moto's backend that runs state machines, not the one that answers them with success."""
+    before = default_user_config["stepfunctions"]
+    default_user_config["stepfunctions"] = {"execute_state_machine": True}
+    try:
+        yield
+    finally:
+        default_user_config["stepfunctions"] = before

@@ -1,0 +1,239 @@
+"""SageMaker: endpoints are served by the local endpoint server, as models.yaml says they behave.
+
+moto keeps the records of models, endpoint configs and endpoints. It takes names twice, leaves
+endpoints InService for ever and drops MetricsConfig; here creating and updating take their time, an
+endpoint in progress refuses changes, and one that can't start ends in Failed, as on AWS.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partialmethod
+from typing import Any, Final
+
+import boto3
+from moto.sagemaker.exceptions import ValidationError
+from moto.sagemaker.models import FakeEndpointConfig, SageMakerModelBackend
+from moto.sagemaker.responses import SageMakerResponse
+
+from local.endpoint.behaviour import ModelBehaviour, ModelCatalogue, UnknownModelError
+from local.endpoint.client import EndpointServer, EndpointServerError
+from local.patches import Patch
+
+#: SageMaker's defaults where an endpoint config says nothing.
+_METRIC_PERIOD_SECONDS: Final = 60
+_ROUTING: Final = "RANDOM"
+_IN_PROGRESS: Final = frozenset({"Creating", "Updating", "Deleting"})
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """The endpoint server, and how the models on it behave."""
+
+    server: EndpointServer
+    models: ModelCatalogue
+
+    def create(self, name: str, variant: Mapping[str, Any], model: Any, period: int) -> None:
+        """Start an endpoint of a variant of an endpoint config and its model."""
+        instance_type = variant["InstanceType"]
+        vcpus, gpus = _processors(instance_type)
+        self.server.create(
+            name,
+            variant_name=variant["VariantName"],
+            instance_type=instance_type,
+            vcpus=vcpus,
+            gpus=gpus,
+            instance_count=int(variant["InitialInstanceCount"]),
+            behaviour=self._behaviour(model, instance_type),
+            routing=(variant.get("RoutingConfig") or {}).get("RoutingStrategy", _ROUTING),
+            metric_period_seconds=period,
+        )
+
+    def _behaviour(self, model: Any, instance_type: str) -> ModelBehaviour:
+        keys = model_keys(model.model_name, model.primary_container or model.containers[0])
+        for key in keys:
+            try:
+                return self.models.behaviour(key, instance_type)
+            except UnknownModelError as error:
+                unknown = str(error)
+        return ModelBehaviour(fail_startup=f"Local models file: {unknown}")
+
+
+def model_keys(name: str, container: Mapping[str, Any]) -> list[str]:
+    """What a model may be called in models.yaml, in the order they are looked up.
+
+    Args:
+        name: The model's name.
+        container: A container as in CreateModel.
+    """
+    package = str(container.get("ModelPackageName") or "")
+    # arn:aws:sagemaker:us-east-1:111122223333:model-package/<group>/<version>
+    group = package.rpartition(":")[2].removeprefix("model-package/").partition("/")[0]
+    repository = str(container.get("Image") or "").rpartition("/")[2].partition(":")[0]
+    model_id = (container.get("Environment") or {}).get("HF_MODEL_ID", "")
+    return [key for key in (model_id, group, name, repository) if key]
+
+
+def patches(endpoints: Endpoints) -> Iterator[Patch]:
+    """What to replace in moto."""
+    backend = SageMakerModelBackend
+    yield Patch(FakeEndpointConfig, "validate_instance_type", _any_instance_type)
+    yield Patch(SageMakerResponse, "create_endpoint_config", _create_config_with_metrics)
+    for name, store, kind in (
+        ("create_model", "_models", "model"),
+        ("create_endpoint_config", "endpoint_configs", "endpoint configuration"),
+    ):
+        yield Patch(backend, name, _unique(vars(backend)[name], store, kind))
+    yield Patch(backend, "create_endpoint", partialmethod(_create_endpoint, endpoints))
+    yield Patch(backend, "describe_endpoint", partialmethod(_describe_endpoint, endpoints))
+    yield Patch(backend, "list_endpoints", partialmethod(_list_endpoints, endpoints))
+    yield Patch(backend, "delete_endpoint", partialmethod(_delete_endpoint, endpoints))
+    yield Patch(
+        backend,
+        "update_endpoint_weights_and_capacities",
+        partialmethod(_update_capacities, endpoints),
+    )
+
+
+def _any_instance_type(_self: Any, instance_type: str) -> None:
+    """moto's list is some years old; EC2's decides in ``_processors``."""
+    if not instance_type.startswith("ml."):
+        raise ValidationError(message=f"{instance_type} is not an instance type")
+
+
+_create_config_response = vars(SageMakerResponse)["create_endpoint_config"]
+
+
+def _create_config_with_metrics(self: Any) -> Any:
+    answer = _create_config_response(self)
+    config = self.sagemaker_backend.endpoint_configs[self._get_param("EndpointConfigName")]
+    config.metrics_config = self._get_param("MetricsConfig")
+    return answer
+
+
+def _unique(create: Callable[..., Any], store: str, kind: str) -> Callable[..., Any]:
+    def create_unless_there(backend: Any, *arguments: Any, **named: Any) -> Any:
+        name = next(iter(named.values()), None) or arguments[0]
+        if name in getattr(backend, store):
+            raise ValidationError(message=f'Cannot create already existing {kind} "{name}".')
+        return create(backend, *arguments, **named)
+
+    return create_unless_there
+
+
+_create_endpoint_of_moto = vars(SageMakerModelBackend)["create_endpoint"]
+_creating = threading.Lock()
+
+
+def _create_endpoint(
+    backend: Any,
+    endpoints: Endpoints,
+    endpoint_name: str,
+    endpoint_config_name: str,
+    tags: Sequence[Mapping[str, str]],
+) -> Any:
+    config = backend.endpoint_configs.get(endpoint_config_name)
+    if config is None:
+        raise ValidationError(
+            message=f'Could not find endpoint configuration "{endpoint_config_name}".'
+        )
+    [variant] = config.production_variants
+    model = backend.describe_model(variant["ModelName"])
+    metrics = getattr(config, "metrics_config", None) or {}
+    period = int(metrics.get("MetricPublishFrequencyInSeconds") or _METRIC_PERIOD_SECONDS)
+    with _creating:
+        if endpoint_name in backend.endpoints:
+            raise ValidationError(
+                message=f'Cannot create already existing endpoint "{endpoint_name}".'
+            )
+        endpoint = _create_endpoint_of_moto(backend, endpoint_name, endpoint_config_name, tags)
+        endpoint.endpoint_status = "Creating"
+    try:
+        endpoints.create(endpoint_name, variant, model, period)
+    except EndpointServerError as error:
+        backend.endpoints.pop(endpoint_name)
+        raise ValidationError(message=str(error)) from error
+    return endpoint
+
+
+_describe_endpoint_of_moto = vars(SageMakerModelBackend)["describe_endpoint"]
+
+
+def _describe_endpoint(backend: Any, endpoints: Endpoints, endpoint_name: str) -> Any:
+    if endpoint_name in backend.endpoints:
+        _refresh(endpoints, backend.endpoints[endpoint_name])
+    return _describe_endpoint_of_moto(backend, endpoint_name)
+
+
+_list_endpoints_of_moto = vars(SageMakerModelBackend)["list_endpoints"]
+
+
+def _list_endpoints(backend: Any, endpoints: Endpoints, *arguments: Any, **named: Any) -> Any:
+    for endpoint in list(backend.endpoints.values()):
+        _refresh(endpoints, endpoint)
+    return _list_endpoints_of_moto(backend, *arguments, **named)
+
+
+_delete_endpoint_of_moto = vars(SageMakerModelBackend)["delete_endpoint"]
+
+
+def _delete_endpoint(backend: Any, endpoints: Endpoints, endpoint_name: str) -> None:
+    _refuse_in_progress(backend, endpoints, endpoint_name)
+    _delete_endpoint_of_moto(backend, endpoint_name)
+    endpoints.server.delete(endpoint_name)
+
+
+def _update_capacities(
+    backend: Any,
+    endpoints: Endpoints,
+    endpoint_name: str,
+    desired_weights_and_capacities: Sequence[Mapping[str, Any]],
+) -> str:
+    _refuse_in_progress(backend, endpoints, endpoint_name)
+    endpoint = backend.endpoints.get(endpoint_name)
+    if endpoint is None:
+        raise ValidationError(message=f'Could not find endpoint "{endpoint_name}".')
+    [desired] = desired_weights_and_capacities
+    [variant] = endpoint.production_variants
+    if desired["VariantName"] != variant["VariantName"]:
+        raise ValidationError(
+            message=f'The variant name(s) "{desired["VariantName"]}" is/are not present within '
+            f'endpoint configuration "{endpoint.endpoint_config_name}".'
+        )
+    variant["DesiredInstanceCount"] = int(desired["DesiredInstanceCount"])
+    endpoint.endpoint_status = "Updating"
+    endpoints.server.scale(endpoint_name, variant["DesiredInstanceCount"])
+    return str(endpoint.arn)
+
+
+def _refuse_in_progress(backend: Any, endpoints: Endpoints, endpoint_name: str) -> None:
+    endpoint = backend.endpoints.get(endpoint_name)
+    if endpoint is None:
+        return
+    _refresh(endpoints, endpoint)
+    if endpoint.endpoint_status in _IN_PROGRESS:
+        raise ValidationError(message=f'Cannot update in-progress endpoint "{endpoint.arn}".')
+
+
+def _refresh(endpoints: Endpoints, endpoint: Any) -> None:
+    """Bring moto's record up to what the endpoint server says."""
+    state = endpoints.server.status(endpoint.endpoint_name)
+    if state is None:  # between moto's record and the server's
+        return
+    endpoint.endpoint_status = str(state.status)
+    endpoint.failure_reason = state.failure_reason
+    [variant] = endpoint.production_variants
+    variant["CurrentInstanceCount"] = state.instance_count
+
+
+def _processors(instance_type: str) -> tuple[int, int]:
+    """vCPUs and GPUs of a type, from the embedded EC2."""
+    session: Any = boto3.session.Session()
+    answer = session.client("ec2").describe_instance_types(
+        InstanceTypes=[instance_type.removeprefix("ml.")]
+    )
+    [described] = answer["InstanceTypes"]
+    gpus = described.get("GpuInfo", {}).get("Gpus", [])
+    return described["VCpuInfo"]["DefaultVCpus"], sum(gpu["Count"] for gpu in gpus)
