@@ -196,6 +196,18 @@ CREATE_ARGUMENTS = SOUND["States"]["Create"]["Arguments"]
             "Create",
             "EndpointNam: is unknown",
         ),
+        (
+            "Create.Arguments",
+            "{% $merge([{'EndpointName': 'a'}, $states.input.b ? {'ConfigNam': 'c'} : {}]) %}",
+            "Create",
+            "ConfigNam: is unknown",
+        ),
+        (
+            "Create.Arguments",
+            "{% $merge([{'EndpointName': 'a'}, {'Tags': []}]) %}",
+            "Create",
+            "EndpointConfigName: is missing",
+        ),
     ],
 )
 def test_a_mistake_is_found(change: str, value: Any, where: str, message: str) -> None:
@@ -234,6 +246,12 @@ def test_an_integration_writes_an_object_out_as_json() -> None:
         "Create.Arguments": {"StateMachineArn": "arn", "Input": {"name": "{% $states.input %}"}},
     }
     assert problems_of(machine(**start)) == []
+
+
+def test_what_an_expression_may_add_is_not_missing() -> None:
+    for maybe in ("$states.input.rest", "$states.input.b ? {'EndpointConfigName': 'c'} : {}"):
+        arguments = "{% $merge([{'EndpointName': 'a'}, " + maybe + "]) %}"
+        assert problems_of(machine("Create.Arguments", arguments)) == []
 
 
 def test_an_error_that_nothing_raises_is_found() -> None:

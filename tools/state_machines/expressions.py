@@ -61,19 +61,47 @@ def references(tree: Any) -> References:
 UNKNOWN = object()  # a value that only a run can tell
 
 
+class Incomplete(dict[str, Any]):
+    """The known members of an object that may have more, or may lack some of these."""
+
+
 def known_part(tree: Any) -> Any:
-    """What an expression evaluates to as far as it is written out, ``UNKNOWN`` for the rest."""
+    """What an expression evaluates to as far as it is written out, ``UNKNOWN`` for the rest.
+
+    An object that is partly known is ``Incomplete``.
+    """
     kind = tree.type
     if kind in ("string", "number", "value"):
         return tree.value
     if kind == "unary" and tree.value == "{":
         pairs = [(known_part(key), known_part(value)) for key, value in tree.lhs_object]
-        return dict(pairs) if all(isinstance(key, str) for key, _ in pairs) else UNKNOWN
+        known = {key: value for key, value in pairs if isinstance(key, str)}
+        return known if len(known) == len(pairs) else Incomplete(known)
     if kind == "unary" and tree.value == "[":
         return [known_part(each) for each in tree.expressions]
     if kind == "block" and len(tree.expressions) == 1:
         return known_part(tree.expressions[0])
+    if kind == "condition":
+        return _either(known_part(tree.then), known_part(tree._else) if tree._else else {})  # noqa: SLF001
+    if kind == "function" and tree.procedure.value == "merge" and len(tree.arguments) == 1:
+        merged = known_part(tree.arguments[0])
+        return _merged(merged) if isinstance(merged, list) else UNKNOWN
     return UNKNOWN
+
+
+def _either(one: Any, other: Any) -> Any:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return Incomplete({**one, **other})
+    return UNKNOWN
+
+
+def _merged(objects: list[Any]) -> Any:
+    known = [each for each in objects if isinstance(each, dict)]
+    if not known:
+        return UNKNOWN
+    members = {key: value for each in known for key, value in each.items()}
+    complete = len(known) == len(objects) and not any(isinstance(o, Incomplete) for o in known)
+    return members if complete else Incomplete(members)
 
 
 def _children(node: Any) -> Iterator[tuple[str, Any]]:

@@ -19,6 +19,7 @@ from tools.state_machines.definition import Problem, StateMachine
 from tools.state_machines.expressions import (
     UNKNOWN,
     ExpressionError,
+    Incomplete,
     is_expression,
     known_part,
     parse,
@@ -242,9 +243,11 @@ def _check_structure(
     for name, (own_name, member) in members.items():
         # The SDK makes up an idempotency token by itself.
         token = "idempotencyToken" in member.metadata
-        if own_name in shape.required_members and name not in value and not token:
+        required = own_name in shape.required_members and not token
+        if required and name not in value and not isinstance(value, Incomplete):
             yield _problem(call, f"{where}.{name}", "is missing")
-    if getattr(shape, "is_tagged_union", False) and len(value) != 1:
+    is_union = getattr(shape, "is_tagged_union", False)
+    if is_union and len(value) != 1 and not isinstance(value, Incomplete):
         yield _problem(call, where, f"must have exactly one of {', '.join(members)}")
 
 
