@@ -1,0 +1,238 @@
+"""Observations: the right figures from complete windows, and no figure from any other."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sizing.errors import MetricsIncomplete
+from sizing.instance import InstanceFacts
+from sizing.locust_result import LocustStep
+from sizing.measurement import LONGEST_DELAY_SECONDS, longest_tile, observe
+from sizing.observation import Observation, Window
+from tests.unit.functions.made_up import facts
+from tests.unit.functions.made_up_metrics import (
+    PERIOD,
+    START,
+    STARTS,
+    WINDOW,
+    CloudWatch,
+    a_step,
+)
+
+GPU_TYPE = facts("ml.g5.12xlarge", vcpus=48, gpus=4)
+
+
+def observed(
+    cloudwatch: CloudWatch | None = None,
+    step: LocustStep | None = None,
+    instance_type: InstanceFacts | None = None,
+    *,
+    instances: int = 8,
+    waited_seconds: float = 20,
+    window: Window = WINDOW,
+) -> Observation:
+    chosen = instance_type or facts()
+    return observe(
+        step or a_step(),
+        window,
+        chosen,
+        (cloudwatch or CloudWatch()).data(chosen, window),
+        instance_count=instances,
+        period_seconds=PERIOD,
+        waited_seconds=waited_seconds,
+    )
+
+
+class TestFigures:
+    def test_utilization_is_per_vcpu_and_latency_in_milliseconds(self) -> None:
+        seen = observed()
+        assert seen.utilization_percent == 3000 / 48
+        assert seen.utilization_resource == "CPU"
+        assert seen.cpu_utilization_raw == 3000
+        assert seen.hottest_instance_percent == 3200 / 48
+        assert (seen.memory_percent, seen.disk_percent) == (42, 11)
+        latency = seen.model_latency_ms
+        assert (latency.mean, latency.p50, latency.p90, latency.p99, latency.max) == (
+            240,
+            230,
+            290,
+            390,
+            500,
+        )
+        assert seen.overhead_latency_ms.mean == 1.5
+        assert (seen.invocations, seen.client_invocations) == (6000, 6000)
+        assert (seen.samples, seen.instances_reporting) == (48, 8)
+        assert seen.gpu_utilization_raw is None
+        assert seen.invalid is None
+        assert seen.verdict is None
+
+    def test_locusts_figures_are_taken_as_they_are(self) -> None:
+        errors = {"throttled": 30}
+        step = a_step(errors=errors, error_percent=0.5, client_limited="no time", invocations=5970)
+        seen = observed(CloudWatch(requests=995), step)
+        assert (seen.errors, seen.error_percent, seen.client_limited) == (errors, 0.5, "no time")
+        assert (seen.client_latency_ms, seen.workers) == (step.client_latency_ms, step.workers)
+        assert (seen.offered_tps, seen.achieved_tps, seen.window) == (100, 100, WINDOW)
+
+    def test_the_mean_weighs_periods_by_their_samples(self) -> None:
+        # One instance published a moment late: its sample lies in the next period.
+        samples = dict.fromkeys(STARTS, 8.0) | {START: 7.0, START + 10: 9.0}
+        cpu = dict.fromkeys(STARTS, 3000.0) | {START: 2000.0, START + 10: 4000.0}
+        seen = observed(CloudWatch(samples=samples, cpu=cpu))
+        assert seen.invalid is None
+        assert seen.cpu_utilization_raw == pytest.approx((7 * 2000 + 9 * 4000 + 4 * 8 * 3000) / 48)
+        assert seen.instances_reporting == 7
+
+    def test_the_standard_error_is_that_of_the_periods(self) -> None:
+        values = [2900.0, 3100.0, 2900.0, 3100.0, 2900.0, 3100.0]
+        seen = observed(CloudWatch(cpu=dict(zip(STARTS, values, strict=True))))
+        deviation = math.sqrt(6 * 100**2 / 5)
+        assert seen.utilization_standard_error == pytest.approx(deviation / math.sqrt(6) / 48)
+
+    def test_two_periods_leave_the_standard_error_unknown(self) -> None:
+        window = Window(start=START, end=START + 20)
+        step = a_step(answers=2000, invocations=2000)
+        assert observed(step=step, window=window).utilization_standard_error is None
+
+    def test_a_gpu_type_is_as_used_as_its_busier_resource(self) -> None:
+        gpu_bound = observed(CloudWatch(gpu=260.0), instance_type=GPU_TYPE)
+        assert gpu_bound.utilization_resource == "GPU"
+        assert gpu_bound.utilization_percent == 260 / 4
+        assert gpu_bound.hottest_instance_percent == 260 / 4
+        assert (gpu_bound.gpu_utilization_raw, gpu_bound.gpu_memory_utilization_raw) == (260, 35)
+        cpu_bound = observed(CloudWatch(gpu=100.0), instance_type=GPU_TYPE)
+        assert (cpu_bound.utilization_resource, cpu_bound.utilization_percent) == ("CPU", 62.5)
+
+    def test_where_the_model_answered_nothing_there_is_no_latency(self) -> None:
+        nothing = CloudWatch(requests=0, without=("Invocations", "ModelLatency", "OverheadLatency"))
+        step = a_step(achieved_tps=0, invocations=0, errors={"throttled": 6000}, error_percent=100)
+        seen = observed(nothing, step)
+        assert seen.invalid is None
+        assert seen.model_latency_ms.p99 is seen.overhead_latency_ms.mean is None
+
+
+class TestPercentiles:
+    def test_the_highest_of_the_longest_periods_that_tile_the_window(self) -> None:
+        assert START % 60 == 0  # the window is one minute: asked for as a whole
+        assert observed(CloudWatch(p99={START: 500_000.0})).model_latency_ms.p99 == 500
+        later = Window(start=START + 30, end=START + 90)
+        highest = CloudWatch(p99={START + 60: 500_000.0})
+        assert longest_tile(later) == 30
+        assert observed(highest, window=later).model_latency_ms.p99 == 500
+
+    @pytest.mark.parametrize(
+        "start, length, period",
+        [
+            (0, 60, 60),
+            (30, 60, 30),
+            (20, 60, 20),
+            (10, 60, 10),
+            (60, 120, 60),
+            (120, 120, 120),
+            (300, 300, 300),
+            (360, 300, 60),
+            (0, 20, 20),
+            (5, 5, 5),
+        ],
+    )
+    def test_examples(self, start: int, length: int, period: int) -> None:
+        assert longest_tile(Window(start=start, end=start + length)) == period
+
+    @given(st.integers(0, 10**9), st.integers(1, 3600))
+    def test_a_tile_fits_and_cloudwatch_takes_it(self, start: int, length: int) -> None:
+        tile = longest_tile(Window(start=start, end=start + length))
+        assert start % tile == length % tile == 0
+        assert tile in {1, 5, 10, 20, 30} or tile % 60 == 0
+
+
+class TestIncomplete:
+    """Data that are missing are waited for, and then make the observation invalid."""
+
+    MISSING_ONE = dict.fromkeys(STARTS, 8.0) | {START + 50: 7.0}
+
+    @pytest.mark.parametrize(
+        "cloudwatch, what",
+        [
+            (CloudWatch(without=("CPUUtilization",)), "CPUUtilization has 0 of 48 samples"),
+            (CloudWatch(samples=MISSING_ONE), "7 of 8 instances reported"),
+            (
+                CloudWatch(samples=dict.fromkeys(STARTS[:-1], 8.0)),
+                "0 of 8 instances reported",
+            ),
+            (CloudWatch(without=("Invocations",)), "Invocations counts 0"),
+            (CloudWatch(requests=970), "Invocations counts 5820, the load generator 6000"),
+            (CloudWatch(without=("ModelLatency",)), "ModelLatency has 0 of 6000"),
+        ],
+    )
+    def test_missing_data_are_waited_for(self, cloudwatch: CloudWatch, what: str) -> None:
+        with pytest.raises(MetricsIncomplete, match=what):
+            observed(cloudwatch)
+        with pytest.raises(MetricsIncomplete, match=what):
+            observed(cloudwatch, waited_seconds=LONGEST_DELAY_SECONDS)
+
+    @pytest.mark.parametrize(
+        "cloudwatch, what",
+        [
+            (CloudWatch(samples=MISSING_ONE), "7 of 8 instances reported"),
+            (CloudWatch(requests=970), "Invocations counts 5820, the load generator 6000"),
+            (CloudWatch(without=("ModelLatency",)), "ModelLatency has 0 of 6000"),
+        ],
+    )
+    def test_what_never_comes_makes_the_observation_invalid(
+        self, cloudwatch: CloudWatch, what: str
+    ) -> None:
+        seen = observed(cloudwatch, waited_seconds=LONGEST_DELAY_SECONDS + 1)
+        assert what in str(seen.invalid)
+
+    def test_without_any_utilization_there_is_no_observation_ever(self) -> None:
+        with pytest.raises(MetricsIncomplete):
+            observed(CloudWatch(without=("CPUUtilization",)), waited_seconds=10_000)
+
+    def test_a_gpu_types_gpu_must_have_reported_too(self) -> None:
+        samples = dict.fromkeys(STARTS, 7.0)
+        with pytest.raises(MetricsIncomplete, match="GPUUtilization"):
+            observed(CloudWatch(gpu_samples=samples), instance_type=GPU_TYPE)
+
+
+class TestInvalid:
+    @pytest.mark.parametrize("requests", [985, 1000, 1015])
+    def test_counts_within_two_percent_agree(self, requests: float) -> None:
+        assert observed(CloudWatch(requests=requests)).invalid is None
+
+    def test_more_invocations_than_the_load_generator_sent(self) -> None:
+        seen = observed(CloudWatch(requests=1030))
+        assert seen.invalid == "Invocations counts 6180, the load generator 6000"
+
+    def test_a_few_requests_at_the_edges_are_no_disagreement(self) -> None:
+        step = a_step(offered_tps=1, achieved_tps=1, answers=60, invocations=60)
+        assert observed(CloudWatch(requests=10.5), step).invalid is None
+
+    def test_requests_without_an_answer_may_have_been_counted(self) -> None:
+        # A saturated endpoint: 30 % of the offered requests got no answer within the window.
+        step = a_step(answers=4200, invocations=4200, errors={"timeout": 300}, achieved_tps=70)
+        assert observed(CloudWatch(requests=700), step).invalid is None
+        assert observed(CloudWatch(requests=1000), step).invalid is None
+        assert observed(CloudWatch(requests=1050), step).invalid is not None
+
+    def test_errors_of_the_model_that_the_load_generator_did_not_see(self) -> None:
+        seen = observed(CloudWatch(errors_5xx=100))
+        assert seen.invalid == "CloudWatch counts 600 errors of the model, the load generator 0"
+
+    def test_errors_that_both_saw(self) -> None:
+        step = a_step(errors={"model_error_500": 590, "model_error_400": 10})
+        assert observed(CloudWatch(errors_5xx=98, errors_4xx=2), step).invalid is None
+
+    def test_an_instance_that_joined(self) -> None:
+        samples = dict.fromkeys(STARTS, 8.0) | {START + 40: 9.0, START + 50: 9.0}
+        seen = observed(CloudWatch(samples=samples))
+        assert str(seen.invalid).startswith("the instance count changed: CPUUtilization has 50")
+
+    def test_instances_may_publish_more_often_than_the_period(self) -> None:
+        twice = dict.fromkeys(STARTS, 16.0)
+        seen = observed(CloudWatch(samples=twice))
+        assert seen.invalid is None
+        assert (seen.samples, seen.instances_reporting) == (96, 8)
