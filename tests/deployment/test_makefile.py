@@ -149,20 +149,8 @@ def test_an_interrupt_reaches_the_command_once(project: Path, whole_group: bool)
 
 def test_help_lists_every_target(project: Path) -> None:
     listed = make(project).stdout
-    wanted = [
-        "demo",
-        "size",
-        "endpoint",
-        "test",
-        "lint",
-        "build",
-        "lock",
-        "bench-load",
-        "bench-search",
-        "clean",
-        "help",
-    ]
-    assert [name for name in wanted if f"  {name} " not in listed] == []
+    for name in ("demo", "size", "endpoint", "test", "lint", "build", "lock", "clean", "help"):
+        assert f"  {name} " in listed
 
 
 @pytest.mark.parametrize("name", ["python-that-is-not-there", "false"])
