@@ -29,7 +29,7 @@ help: ## list the targets
 SUITABLE = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 $(VENV)/.uv: requirements/uv.txt
-	@for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
+	@echo "installing $<"; found=; for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
 	    if "$$python" -c '$(SUITABLE)' >/dev/null 2>&1; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
@@ -41,22 +41,24 @@ $(VENV)/.uv: requirements/uv.txt
 	        --only-binary :all: -r requirements/uv.txt
 	@touch $@
 
-INSTALL = $(UV) pip install --quiet --python $(VENV)/bin/python --require-hashes --only-binary :all:
+# A line for the seconds in which nothing else is seen, then the installation.
+INSTALL = @echo "installing $<" && $(UV) pip install --quiet --python $(VENV)/bin/python --require-hashes --only-binary :all:
 
 $(VENV)/.local: requirements/local.txt $(VENV)/.uv
-	@$(INSTALL) -r $<
+	$(INSTALL) -r $<
 	@touch $@
 
 $(VENV)/.test: requirements/test.txt $(VENV)/.local
-	@$(INSTALL) -r $<
+	$(INSTALL) -r $<
 	@touch $@
 
 $(VENV)/.lint: requirements/lint.txt tools/asl-validator/package-lock.json $(VENV)/.test
-	@$(INSTALL) -r $<
+	$(INSTALL) -r $<
 	@cd tools/asl-validator && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm ci --silent --no-audit --no-fund
 	@touch $@
 
 $(DEPLOY)/.deploy: requirements/deploy.txt $(VENV)/.uv
+	@echo "installing $<"
 	@$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python $(DEPLOY)
 	@$(UV) pip install --quiet --python $(DEPLOY)/bin/python --require-hashes -r $<
 	@touch $@
