@@ -238,7 +238,7 @@ def _check_structure(
             continue
         own_name, member = members[name]
         as_string = (call.client, call.operation.name, own_name) in _OBJECT_AS_STRING
-        if not (as_string and isinstance(each, Mapping)):
+        if not (as_string and isinstance(_value(each), Mapping)):
             yield from _check_value(call, f"{where}.{name}", each, member)
     for name, (own_name, member) in members.items():
         # The SDK makes up an idempotency token by itself.
