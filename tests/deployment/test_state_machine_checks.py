@@ -240,10 +240,20 @@ def test_every_path_must_assign_a_variable() -> None:
     assert problems_of(StateMachine("test.asl.yaml", loop)) == []
 
 
-def test_an_integration_writes_an_object_out_as_json() -> None:
+@pytest.mark.parametrize(
+    "input_",
+    [
+        {"name": "{% $states.input %}"},
+        "{% {'name': $states.input} %}",
+        "{% $merge([$states.input, {'name': 'n'}]) %}",
+        "{% $states.input %}",
+        "text",
+    ],
+)
+def test_an_integration_writes_an_object_out_as_json(input_: Any) -> None:
     start = {
         "Create.Resource": "arn:aws:states:::states:startExecution.sync:2",
-        "Create.Arguments": {"StateMachineArn": "arn", "Input": {"name": "{% $states.input %}"}},
+        "Create.Arguments": {"StateMachineArn": "arn", "Input": input_},
     }
     assert problems_of(machine(**start)) == []
 

@@ -58,7 +58,12 @@ def references(tree: Any) -> References:
     return found
 
 
-UNKNOWN = object()  # a value that only a run can tell
+class _Unknown:
+    def __repr__(self) -> str:
+        return "(known at run time)"
+
+
+UNKNOWN = _Unknown()  # a value that only a run can tell
 
 
 class Incomplete(dict[str, Any]):
