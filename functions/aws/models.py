@@ -102,10 +102,7 @@ def _latest_approved(group: str) -> str:
     try:
         for page in pages:
             for package in page["ModelPackageSummaryList"]:
-                if (
-                    package["ModelPackageStatus"] == "Completed"
-                    and package.get("ModelApprovalStatus") == "Approved"
-                ):
+                if package["ModelPackageStatus"] == "Completed":
                     return str(package["ModelPackageArn"])
     except ClientError as error:
         raise _not_usable(field, f"model package group {group}", error) from None

@@ -69,7 +69,7 @@ def _sagemaker(
         for each in page[f"{kind}s"]:
             name = each[f"{kind}Name"]
             of_sizing = names.sizing_of(name_prefix, name)
-            if of_sizing is None or not name.startswith(start):
+            if of_sizing is None:
                 continue
             tags = _tags(each[f"{kind}Arn"])
             if tags.get(names.SIZING_TAG) == of_sizing:

@@ -182,6 +182,13 @@ def test_a_sweep_takes_only_what_no_longer_runs(
     assert '"Leftovers":[10.0]' in capsys.readouterr().out
 
 
+def test_a_sweep_leaves_alone_what_name_and_tags_disagree_on(sizings: Sizings) -> None:
+    ended, live = sizings.start("ended"), sizings.start("live")
+    sizings.aws("stepfunctions").stop_execution(executionArn=ended)
+    sizings.deploy(live, tags=sizings.tags(ended))
+    assert sizings.find(sweep=True)["names"] == []
+
+
 def test_a_resource_that_vanishes_meanwhile_is_no_error(
     sizings: Sizings, answered: Callable[..., Any]
 ) -> None:

@@ -98,6 +98,23 @@ class TestFigures:
         step = a_step(answers=2000, invocations=2000)
         assert observed(step=step, window=window).utilization_standard_error is None
 
+    def test_only_periods_inside_the_window_count(self) -> None:
+        inside = CloudWatch().data(facts())
+        data = {
+            query: {START - query.period_seconds: 9.0, **series, WINDOW.end: 9.0}
+            for query, series in inside.items()
+        }
+        seen = observe(
+            a_step(),
+            WINDOW,
+            facts(),
+            data,
+            instance_count=8,
+            period_seconds=PERIOD,
+            waited_seconds=20,
+        )
+        assert seen == observed()
+
     def test_a_gpu_type_is_as_used_as_its_busier_resource(self) -> None:
         gpu_bound = observed(CloudWatch(gpu=260.0), instance_type=GPU_TYPE)
         assert gpu_bound.utilization_resource == "GPU"

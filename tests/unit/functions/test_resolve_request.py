@@ -297,6 +297,14 @@ class TestPayloads:
         assert [each.body.decode() for each in read] == [each["body"] for each in inline]
         assert {each.weight for each in read} == {2}
 
+    def test_what_is_small_for_one_candidate_is_not_for_three(self) -> None:
+        payloads = {"inline": [{"body": "x" * 15_000}]}
+        types = ["ml.m5.large", "ml.m5.xlarge", "ml.m5.2xlarge"]
+        one = resolve(payloads=payloads)["candidates"][0]
+        three = resolve(payloads=payloads, instance_types=types)["candidates"][0]
+        assert "inline" in one["load_test"]["spec"]["payloads"]
+        assert "s3_uri" in three["load_test"]["spec"]["payloads"]
+
     def test_base64_must_be_base64(self) -> None:
         good = base64.b64encode(b"\0\1").decode()
         message = refused(

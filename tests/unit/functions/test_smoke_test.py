@@ -27,7 +27,7 @@ def body(content: bytes) -> dict[str, Any]:
 
 
 def smoke_test(**payloads: Any) -> dict[str, Any]:
-    return handler(  # type: ignore[no-any-return]
+    return handler(
         {"endpoint_name": ENDPOINT, "payloads": payloads or {"inline": [{"body": "secret"}]}},
         LambdaContext(),
     )
