@@ -120,6 +120,14 @@ class Tasks:
         """The tasks whose process lives."""
         return [task for task in self._tasks.values() if task.process.poll() is None]
 
+    def failed(self) -> list[Task]:
+        """The tasks that ended by themselves with an error."""
+        return [
+            task
+            for task in self._tasks.values()
+            if task.stop_code == "EssentialContainerExited" and task.containers[0].exit_code
+        ]
+
     def start(
         self,
         *,

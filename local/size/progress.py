@@ -1,0 +1,242 @@
+"""What a sizing is doing, told from the events of its executions and the endpoints' live figures.
+
+Nothing here knows a terminal or a clock: events, log lines, figures and times come in as arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from local.endpoint.simulation import LiveFigures
+from local.stepfunctions import HistoryEvent
+
+#: What the sizing machine's states mean to a person.
+STATES: Final = {
+    "ResolveRequest": "checking the request",
+    "CreateModel": "creating the model",
+    "CreateEndpointConfig": "creating the endpoint config",
+    "CreateEndpoint": "creating the endpoint",
+    "WaitForEndpoint": "waiting for the endpoint",
+    "SmokeTest": "invoking it once",
+    "LoadTest": "load test on one instance",
+    "Measure": "reading the metrics",
+    "PlanLoadTest": "planning",
+    "Scale": "scaling",
+    "WaitForScaling": "waiting for the instances",
+    "VerifyLoadTest": "load test at full traffic",
+    "MeasureVerification": "reading the metrics",
+    "RecordResult": "writing result and report",
+    "CleanUp": "removing everything",
+    "Notify": "telling",
+}
+
+
+class Stage(StrEnum):
+    """The parts of a sizing, in their order."""
+
+    DEPLOY = "deploy"
+    BASELINE = "baseline"
+    VERIFY = "verify"
+    CLEAN_UP = "clean up"
+
+
+_STAGE_BEGINS: Final = {
+    "ResolveRequest": Stage.DEPLOY,
+    "LoadTest": Stage.BASELINE,
+    "PlanLoadTest": Stage.VERIFY,
+    "RecordResult": Stage.CLEAN_UP,
+}
+
+# Expected lengths, seconds; only the estimate of the time left rests on them.
+_DEPLOY_SECONDS: Final = 9.0
+_BURST_SECONDS: Final = 25.0
+_AROUND_STEPS_SECONDS: Final = 10.0  # tasks start and connect, results are written
+_BETWEEN_SECONDS: Final = 14.0  # metrics are read, the plan is made, the endpoint is scaled
+_CLEAN_UP_SECONDS: Final = 9.0
+_VERIFY_STEPS: Final = 3
+
+_LOAD_TEST_ID: Final = re.compile(r"^(?P<type>.+)-(?P<count>\d+)-(?P<purpose>[a-z]+)-\d+$")
+_LOGGED_BURST: Final = re.compile(r"Burst: (\d+) at once")
+_LOGGED_STEP: Final = re.compile(r"Step (\d+): ([\d.]+)/s")
+#: Live samples kept for the curve.
+_SAMPLES: Final = 240
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Live figures of an endpoint, as shown."""
+
+    achieved_tps: float
+    errors_per_second: float
+    utilization_percent: float
+
+
+@dataclass
+class LoadTestView:
+    """A load test that is running."""
+
+    load_test_id: str
+    endpoint_name: str
+    instance_type: str
+    instance_count: int
+    purpose: str
+    steps: int
+    step_seconds: float
+    has_burst: bool
+    started: float
+    #: 0 before the first step.
+    step: int = 0
+    step_started: float = 0.0
+    offered_tps: float | None = None
+    burst_concurrency: int | None = None
+    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+
+    @property
+    def doing(self) -> str:
+        """What it is at: starting, looking for saturation, or a step."""
+        if self.step:
+            return f"step {self.step} of {self.steps}"
+        if self.burst_concurrency is not None:
+            return f"looking for saturation, {self.burst_concurrency} requests at once"
+        return "starting the load generator"
+
+    def seconds_left(self, now: float) -> float:
+        """Estimate of the seconds until its end."""
+        if self.step:
+            rest = self.step_seconds - (now - self.step_started)
+            return max(0.0, rest) + (self.steps - self.step) * self.step_seconds
+        expected = _BURST_SECONDS if self.has_burst else 0.0
+        before = max(0.0, expected + _AROUND_STEPS_SECONDS - (now - self.started))
+        return before + self.steps * self.step_seconds
+
+
+class Progress:
+    """A sizing under way.
+
+    Args:
+        request: The request, as parsed JSON with all defaults.
+        started: When it began, seconds on the clock of all other times given here.
+    """
+
+    def __init__(self, request: Mapping[str, Any], started: float) -> None:
+        self.request = request
+        self.started = started
+        self.stage = Stage.DEPLOY
+        self.load_tests: dict[str, LoadTestView] = {}
+        #: Lines for a log of what happened, not yet taken.
+        self._news: list[str] = []
+        self._state = "starting the embedded AWS"
+        self._stage_started = started
+        measurement = request["measurement"]
+        period = measurement["metric_period_seconds"]
+        steady = math.ceil(measurement["steady_seconds"] / period) * period
+        # The steady window begins at a multiple of the period; half a period is lost on average.
+        self._step_seconds: float = measurement["settle_seconds"] + steady + period / 2
+
+    @property
+    def state(self) -> str:
+        """What is being done, in words."""
+        return self._state
+
+    def take_news(self) -> list[str]:
+        """What happened since this was last called, a line each."""
+        news, self._news = self._news, []
+        return news
+
+    def handle(self, event: HistoryEvent, now: float) -> None:
+        """Take in an event of any execution."""
+        machine, _, name = event.execution_arn.rpartition(":execution:")[2].partition(":")
+        details = event.event
+        if machine.endswith("-load-test"):
+            self._of_load_test(name, details, now)
+        elif machine.endswith("-sizing") and "stateEnteredEventDetails" in details:
+            self._entered(details["stateEnteredEventDetails"]["name"], now)
+
+    def leader_said(self, load_test: LoadTestView, lines: Sequence[str], now: float) -> None:
+        """Take in new lines of the leader's log."""
+        for line in lines:
+            if match := _LOGGED_BURST.search(line):
+                load_test.burst_concurrency = int(match[1])
+            elif match := _LOGGED_STEP.search(line):
+                load_test.step, load_test.offered_tps = int(match[1]), float(match[2])
+                load_test.step_started = now
+                self._news.append(
+                    f"{title(load_test)}: {load_test.doing}, {load_test.offered_tps:g} TPS offered"
+                )
+
+    @staticmethod
+    def seen(load_test: LoadTestView, live: LiveFigures) -> None:
+        """Take in live figures of a load test's endpoint."""
+        load_test.samples.append(
+            Sample(live.answers_per_second, live.errors_per_second, live.utilization_percent)
+        )
+
+    def seconds_left(self, now: float) -> float:
+        """Estimate of the seconds until the sizing is over; one verification is expected."""
+        verify = _AROUND_STEPS_SECONDS + _VERIFY_STEPS * self._step_seconds
+        after = {
+            Stage.DEPLOY: _BURST_SECONDS + verify + _BETWEEN_SECONDS + verify + _CLEAN_UP_SECONDS,
+            Stage.BASELINE: _BETWEEN_SECONDS + verify + _CLEAN_UP_SECONDS,
+            Stage.VERIFY: _CLEAN_UP_SECONDS,
+            Stage.CLEAN_UP: 0.0,
+        }[self.stage]
+        return after + self._current_left(now, verify)
+
+    def _current_left(self, now: float, verify: float) -> float:
+        if self.load_tests:
+            return max(each.seconds_left(now) for each in self.load_tests.values())
+        expected = {
+            Stage.DEPLOY: _DEPLOY_SECONDS,
+            Stage.BASELINE: 0.0,
+            Stage.VERIFY: _BETWEEN_SECONDS + verify,
+            Stage.CLEAN_UP: _CLEAN_UP_SECONDS,
+        }[self.stage]
+        return max(0.0, expected - (now - self._stage_started))
+
+    def _entered(self, state: str, now: float) -> None:
+        if stage := _STAGE_BEGINS.get(state):
+            self.stage, self._stage_started = stage, now
+        if (text := STATES.get(state)) and text != self._state:
+            self._state = text
+            self._news.append(text)
+
+    def _of_load_test(self, name: str, details: Mapping[str, Any], now: float) -> None:
+        if "executionStartedEventDetails" in details:
+            view = self._view(json.loads(details["executionStartedEventDetails"]["input"]), now)
+            self.load_tests[name] = view
+            self._news.append(f"{title(view)}: {view.doing}")
+        elif name in self.load_tests and details["type"].startswith("Execution"):
+            view = self.load_tests.pop(name)
+            ended = details["type"].removeprefix("Execution").lower()
+            self._news.append(f"{title(view)}: {ended}")
+
+    def _view(self, given: Mapping[str, Any], now: float) -> LoadTestView:
+        spec = given["spec"]
+        match = _LOAD_TEST_ID.match(given["load_test_id"])
+        dashed = str(match["type"]) if match else ""
+        types: dict[str, str] = {
+            each.replace(".", "-"): each for each in self.request["instance_types"]
+        }
+        return LoadTestView(
+            load_test_id=given["load_test_id"],
+            endpoint_name=spec["endpoint_name"],
+            instance_type=types.get(dashed, dashed),
+            instance_count=int(match["count"]) if match else 0,
+            purpose=match["purpose"] if match else "",
+            steps=len(spec["steps"]),
+            step_seconds=self._step_seconds,
+            has_burst=spec.get("burst") is not None,
+            started=now,
+        )
+
+
+def title(load_test: LoadTestView) -> str:
+    """What a load test is about: ``ml.m5.12xlarge x 8 verify``."""
+    return f"{load_test.instance_type} x {load_test.instance_count} {load_test.purpose}"

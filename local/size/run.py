@@ -1,0 +1,158 @@
+"""Runs one sizing on the embedded AWS, through the same API calls as on AWS."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from local import models as local_models
+from local.ecs import Task
+from local.embedded import EmbeddedAws
+from local.endpoint.behaviour import ModelCatalogue
+from local.endpoint.client import EndpointServerError
+from local.size.progress import LoadTestView, Progress
+from local.stepfunctions import HistoryEvent
+from sizing import names
+from sizing.request import Request
+from sizing.result import Result
+
+_LOOK_SECONDS: Final = 0.25
+#: How long an aborted sizing's clean-up is waited for; what is left then ends with this process.
+_CLEAN_UP_SECONDS: Final = 3.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the sizing ended."""
+
+    #: None if it came to none.
+    result: Result | None
+    #: Content of the files it wrote, by name.
+    files: dict[str, bytes]
+    #: Name and cause if the execution failed, in a line.
+    error: str | None
+    #: Logs that may tell why, if it failed.
+    logs: list[Path] = field(default_factory=list)
+
+
+def run(
+    request: Request,
+    document: Any,
+    *,
+    models: ModelCatalogue,
+    logs: Path,
+    progress: Progress,
+    update: Callable[[], None],
+) -> Outcome:
+    """Run a sizing to its end.
+
+    Args:
+        request: The request.
+        document: The same as it was written: what the state machine gets.
+        models: How the local models behave.
+        logs: Folder for logs.
+        progress: Told what happens.
+        update: Called a few times a second.
+    """
+    events: queue.SimpleQueue[HistoryEvent] = queue.SimpleQueue()
+    update()
+    with EmbeddedAws(models=models, logs=logs, on_event=events.put) as aws:
+        local_models.register(aws.client("sagemaker"), request.model)
+        stepfunctions = aws.client("stepfunctions")
+        arn = stepfunctions.start_execution(
+            stateMachineArn=aws.state_machine_arn("SizingStateMachine"), input=json.dumps(document)
+        )["executionArn"]
+        watch = _Watch(aws, events, progress)
+        try:
+            while True:
+                watch.look()
+                update()
+                execution = stepfunctions.describe_execution(executionArn=arn)
+                if execution["status"] != "RUNNING":
+                    break
+                time.sleep(_LOOK_SECONDS)
+        except BaseException:
+            _abort(aws, arn)
+            raise
+        return _outcome(aws, arn, execution)
+
+
+class _Watch:
+    """Tells the progress what the executions, the leaders' logs and the endpoints say."""
+
+    def __init__(
+        self, aws: EmbeddedAws, events: queue.SimpleQueue[HistoryEvent], progress: Progress
+    ) -> None:
+        self._aws, self._events, self._progress = aws, events, progress
+        self._read: dict[Path, int] = {}
+
+    def look(self) -> None:
+        now = time.monotonic()
+        for event in self._new_events():
+            self._progress.handle(event, now)
+        for load_test in self._progress.load_tests.values():
+            self._progress.leader_said(load_test, self._leader_lines(load_test), now)
+            with contextlib.suppress(EndpointServerError):  # gone meanwhile
+                self._progress.seen(load_test, self._aws.endpoints.live(load_test.endpoint_name))
+
+    def _new_events(self) -> Iterator[HistoryEvent]:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                yield self._events.get_nowait()
+
+    def _leader_lines(self, load_test: LoadTestView) -> list[str]:
+        for task in self._aws.tasks.running():
+            if _leads(task, load_test.load_test_id):
+                with task.log.open() as log:
+                    log.seek(self._read.get(task.log, 0))
+                    text = log.read()
+                whole, newline, _ = text.rpartition("\n")
+                self._read[task.log] = self._read.get(task.log, 0) + len((whole + newline).encode())
+                return whole.splitlines()
+        return []
+
+
+def _leads(task: Task, load_test_id: str) -> bool:
+    [override] = task.overrides.get("containerOverrides") or [{}]
+    environment = {each["name"]: each["value"] for each in override.get("environment", ())}
+    uri = environment.get("LOAD_TEST_URI", "")
+    return environment.get("LOAD_TEST_ROLE") == "leader" and uri.endswith(f"/{load_test_id}/")
+
+
+def _abort(aws: EmbeddedAws, arn: str) -> None:
+    """Stop the execution and let the clean-up begin that its end sets off, as on AWS."""
+    aws.client("stepfunctions").stop_execution(executionArn=arn)
+    sagemaker = aws.client("sagemaker")
+    deadline = time.monotonic() + _CLEAN_UP_SECONDS
+    while time.monotonic() < deadline:
+        if not aws.tasks.running() and not sagemaker.list_endpoints()["Endpoints"]:
+            return
+        time.sleep(_LOOK_SECONDS)
+
+
+def _outcome(aws: EmbeddedAws, arn: str, execution: dict[str, Any]) -> Outcome:
+    s3 = aws.client("s3")
+    bucket, _ = aws.stack.only("AWS::S3::Bucket")
+    folder = names.sizing_folder(names.sizing_id(arn))
+    files = {}
+    for name in (names.RESULT_FILE, names.REPORT_FILE):
+        with contextlib.suppress(s3.exceptions.NoSuchKey):
+            answer = s3.get_object(Bucket=aws.stack.ref(bucket), Key=folder + name)
+            files[name] = answer["Body"].read()
+    written = files.get(names.RESULT_FILE)
+    error = None
+    if execution["status"] != "SUCCEEDED":
+        parts = (execution.get("error") or execution["status"], execution.get("cause"))
+        error = " ".join(": ".join(part for part in parts if part).split())
+    return Outcome(
+        result=None if written is None else Result.model_validate_json(written),
+        files=files,
+        error=error,
+        logs=[task.log for task in aws.tasks.failed()],
+    )
