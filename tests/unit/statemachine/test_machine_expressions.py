@@ -1,0 +1,441 @@
+"""What the state machines' expressions make of the data they meet."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from sizing import names
+from sizing.observation import LoadTestRecord
+
+PLAN = {
+    "instance_type": "ml.m5.xlarge",
+    "instance_count": 4,
+    "purpose": "verify",
+    "workers": 2,
+    "worker_vcpus": 1,
+}
+LOAD_TEST = {
+    "load_test_id": "ml-m5-xlarge-4-verify-2",
+    "bucket": "results",
+    "prefix": "sizings/3f2a9c1b7d4e/load-tests/ml-m5-xlarge-4-verify-2/",
+    "sizing_id": "3f2a9c1b7d4e",
+    "timeout_seconds": 600,
+    "workers": 2,
+    "tags": {"team": "search"},
+}
+OF_FUNCTION = {
+    "Error": "SmokeTestFailed",
+    "Cause": json.dumps({"errorMessage": 'it said "no"\n', "errorType": "SmokeTestFailed"}),
+}
+OF_EXECUTION = {
+    "Error": "States.TaskFailed",
+    "Cause": json.dumps(
+        {
+            "Cause": "worker: Essential container exited",
+            "Error": "LoadTestFailed",
+            "Input": json.dumps({"Cause": "not this one"}),
+            "Status": "FAILED",
+        }
+    ),
+}
+
+
+def failed_records(machine, failure):
+    """The records that both failing ways make of one failure."""
+    sizing = machine("sizing")
+    states = {"input": failure}
+    yield sizing.evaluate(
+        "CandidateFailed",
+        "Output",
+        states=states,
+        candidate={"plan": PLAN, "load_test": LOAD_TEST},
+        candidate_started_ms=1_700_000_000_500,
+        candidate_error="LoadTestFailed",
+    )
+    former = {"load_test_id": "former"}
+    first, record = sizing.evaluate(
+        "VerificationFailed",
+        "Assign",
+        "history",
+        states=states,
+        history=[former],
+        next={"plan": PLAN, "load_test": LOAD_TEST},
+        started_ms=1_700_000_000_500,
+        failed_with="LoadTestFailed",
+    )
+    assert first == former
+    yield record
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [
+        (OF_FUNCTION, 'it said "no"\n'),
+        (OF_EXECUTION, "worker: Essential container exited"),
+        ({"Error": "X", "Cause": "plain text"}, "plain text"),
+        ({"Error": "X", "Cause": '{"errorMessage": "cut o'}, '{"errorMessage": "cut o'),
+        ({"Error": "States.Timeout"}, "States.Timeout"),
+        ({"Error": "States.Timeout", "Cause": ""}, "States.Timeout"),
+        ({"Cause": "the endpoint was still Creating"}, "the endpoint was still Creating"),
+    ],
+)
+def test_a_failure_becomes_a_record_of_a_load_test(failure, cause, machine):
+    for record in failed_records(machine, failure):
+        parsed = LoadTestRecord.model_validate(record)
+        assert parsed.error == "LoadTestFailed"
+        assert parsed.cause == cause
+        assert parsed.observations == ()
+        assert (parsed.instance_type, parsed.instance_count) == ("ml.m5.xlarge", 4)
+        assert parsed.started_at == 1_700_000_000.5
+        assert parsed.finished_at > parsed.started_at
+        assert parsed.files == f"s3://results/{LOAD_TEST['prefix']}"
+
+
+def test_the_sizing_fails_by_the_name_of_its_error(machine):
+    failure = machine("sizing").evaluate(
+        "Failed", "Assign", "failure", states={"input": OF_FUNCTION}
+    )
+    assert failure == {"error": "SmokeTestFailed", "cause": 'it said "no"\n'}
+
+
+def test_a_clean_up_that_failed_outweighs_and_keeps_what_failed_before(machine):
+    before = {"error": "InvalidRequest", "cause": "target.tps: is missing"}
+    states = {"input": {"Error": "States.TaskFailed", "Cause": '{"Cause":"not removed: e"}'}}
+    sizing = machine("sizing")
+    failure = sizing.evaluate("NotCleanedUp", "Assign", "failure", states=states, failure=before)
+    assert failure["error"] == "CleanUpFailed"
+    assert failure["cause"].startswith("not removed: e")
+    assert "InvalidRequest: target.tps: is missing" in failure["cause"]
+    alone = sizing.evaluate("NotCleanedUp", "Assign", "failure", states=states, failure=None)
+    assert alone["cause"] == "not removed: e"
+    outcome = sizing.evaluate(
+        "TellNotCleanedUp",
+        "Assign",
+        "outcome",
+        failure=failure,
+        outcome={"status": "SIZED", "subject": "s" * 100, "message": "8 instances", "detail": {}},
+    )
+    assert outcome["status"] == outcome["detail"]["status"] == "FAILED"
+    assert len(outcome["subject"]) == 100  # SNS takes no more
+    assert "not removed: e" in outcome["message"]
+    assert "8 instances" in outcome["message"]
+
+
+def test_a_result_that_was_not_recorded_is_told_all_the_same(machine):
+    assigned = machine("sizing").evaluate(
+        "ResultNotRecorded",
+        "Assign",
+        states={"input": OF_FUNCTION},
+        failure=None,
+        execution={"arn": "arn:e", "name": "n" * 80},
+    )
+    assert assigned["failure"] == {"error": "RecordResultFailed", "cause": 'it said "no"\n'}
+    assert assigned["outcome"]["status"] == "FAILED"
+    assert len(assigned["outcome"]["subject"]) <= 100
+    kept = machine("sizing").evaluate(
+        "ResultNotRecorded",
+        "Assign",
+        "failure",
+        states={"input": OF_FUNCTION},
+        failure={"error": "InvalidRequest", "cause": "c"},
+    )
+    assert kept["error"] == "InvalidRequest"
+
+
+@pytest.mark.parametrize(
+    ("history", "error"),
+    [
+        (
+            [{"error": None}, {"error": "CapacityUnavailable"}, {"error": "X"}],
+            "CapacityUnavailable",
+        ),
+        ([{"error": None}], "SizingFailed"),
+        ([], "SizingFailed"),
+    ],
+)
+def test_without_a_candidate_the_sizing_fails_as_the_first_did(history, error, machine):
+    named = machine("sizing").evaluate(
+        "NextLoadTest",
+        *("Choices", 0, "Assign", "failure"),
+        history=history,
+        next={"answer": {"reason": "no candidate could be load-tested"}},
+    )
+    assert named == {"error": error, "cause": "no candidate could be load-tested"}
+
+
+@pytest.mark.parametrize(
+    ("scaled", "next_", "state"),
+    [
+        ({}, {"scale": None}, "VerifyLoadTest"),
+        ({}, {"scale": {"EndpointName": "a"}}, "Scale"),
+        ({"EndpointName": "a"}, {"scale": {"EndpointName": "a"}}, "Scale"),
+        ({"EndpointName": "b"}, {"scale": {"EndpointName": "a"}}, "ShrinkFormer"),
+        ({"EndpointName": "b"}, {"scale": None}, "ShrinkFormer"),
+        ({"EndpointName": "b"}, {"action": "DONE", "answer": {"status": "SIZED"}}, "RecordResult"),
+    ],
+)
+def test_the_next_load_test(scaled, next_, state, machine):
+    sizing = machine("sizing")
+    variables = {
+        "scaled": scaled,
+        "next": {"action": "LOAD_TEST", "endpoint_name": "a", **next_},
+    }
+    choice = sizing.states()["NextLoadTest"]
+    taken = next(
+        (
+            rule["Next"]
+            for index, rule in enumerate(choice["Choices"])
+            if sizing.evaluate("NextLoadTest", "Choices", index, "Condition", **variables)
+        ),
+        choice["Default"],
+    )
+    assert taken == state
+
+
+@pytest.mark.parametrize(("minutes", "seconds"), [(0, 5), (2, 10), (20, 30)])
+def test_polls_are_frequent_while_an_endpoint_is_young(minutes, seconds, machine):
+    started = time.time() * 1000 - minutes * 60_000
+    sizing = machine("sizing")
+    assert sizing.evaluate("WaitForScaling", "Seconds", started_ms=started) == seconds
+    assert sizing.evaluate("WaitForEndpoint", "Seconds", candidate_started_ms=started) == seconds
+
+
+def test_the_name_of_a_load_test_fits_an_execution(machine):
+    longest = {"sizing_id": "3f2a9c1b7d4e", "load_test_id": "x" * 60}
+    sizing = machine("sizing")
+    name = sizing.evaluate("LoadTest", "Arguments", "Name", candidate={"load_test": longest})
+    assert name == sizing.evaluate(
+        "VerifyLoadTest", "Arguments", "Name", next={"load_test": longest}
+    )
+    assert name.startswith("3f2a9c1b7d4e-")
+    assert len(name) <= 80
+
+
+# --- load_test -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2, 40, 41, 80, 200])
+def test_each_worker_runs_once_and_all_run_at_once(workers, machine):
+    load_test, test = machine("load_test"), {"workers": workers}
+    groups = [
+        load_test.evaluate("RunGroup", "Items", states={"input": group}, test=test)
+        for group in load_test.evaluate("RunWorkers", "Items", test=test)
+    ]
+    assert [index for group in groups for index in group] == list(range(workers))
+    assert max(map(len, groups)) <= 40
+    assert len(groups) <= 40
+
+
+@pytest.mark.parametrize("tags", [{}, {"team": "search"}, {"a": "1", "b": "2"}])
+def test_tasks_bear_the_tag_that_clean_up_finds_them_by(tags, machine):
+    made = machine("load_test").evaluate(
+        "WriteSpec", "Assign", "task_tags", states={"input": {"tags": tags, "sizing_id": "3f2a"}}
+    )
+    assert isinstance(made, list)
+    assert {each["Key"]: each["Value"] for each in made} == {**tags, names.SIZING_TAG: "3f2a"}
+
+
+def test_the_spec_is_written_as_json(machine):
+    """An object becomes JSON; Step Functions would put quotes around a string."""
+    spec = {"steps": [{"offered_tps": 100.5}], "burst": None}
+    body = machine("load_test").evaluate(
+        "WriteSpec", "Arguments", "Body", states={"input": {"spec": spec}}
+    )
+    assert body == spec
+
+
+def stopped_task(role, **more):
+    return json.dumps(
+        {
+            "Containers": [{"ExitCode": 3, "Name": "load-generator"}],
+            "Overrides": {
+                "ContainerOverrides": [{"Environment": [{"Name": "LOAD_TEST_ROLE", "Value": role}]}]
+            },
+            "StoppedReason": "Essential container in task exited",
+            **more,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (
+            {"Error": "States.TaskFailed", "Cause": stopped_task("worker")},
+            "worker: Essential container in task exited (exit code 3)",
+        ),
+        (
+            {"Error": "States.TaskFailed", "Cause": stopped_task("leader", Containers=[{}])},
+            "leader: Essential container in task exited",
+        ),
+        ({"Error": "States.Timeout"}, "States.Timeout: "),
+        ({"Error": "AmazonECS.Unknown", "Cause": "no capacity"}, "AmazonECS.Unknown: no capacity"),
+    ],
+)
+def test_a_load_test_says_what_stopped_it(failure, reason, machine):
+    said = machine("load_test").evaluate(
+        "Run", "Catch", 0, "Assign", "reason", states={"errorOutput": failure}
+    )
+    assert said == reason
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (
+            '{"load_test_id": "x", "error": {"name": "WorkerLost", "message": "worker 2 is \\"gone\\""}',
+            'exited. The leader says: worker 2 is "gone"',
+        ),
+        ('{"load_test_id": "x", "error": null, "steps": [', "exited"),
+    ],
+)
+def test_the_leader_has_the_last_word(body, reason, machine):
+    """Of load_test.json only the beginning is read, so it need not be whole."""
+    said = machine("load_test").evaluate(
+        "ReadReason", "Assign", "reason", states={"result": {"Body": body}}, reason="exited"
+    )
+    assert said == reason
+
+
+# --- clean_up ------------------------------------------------------------------------------------
+
+EVENT = {"detail": {"executionArn": "arn:e", "name": "nightly-1", "status": "ABORTED"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "scope"),
+    [
+        ({"sizing_id": "3f2a9c1b7d4e"}, {"sizing_id": "3f2a9c1b7d4e"}),
+        ({"execution_arn": "arn:e"}, {"execution_arn": "arn:e"}),
+        ({"sweep": True}, {"sweep": True}),
+        (EVENT, {"execution_arn": "arn:e"}),
+        ({}, {"sweep": False}),  # FindLeftovers refuses it
+    ],
+)
+def test_what_a_clean_up_is_about(given, scope, machine):
+    assert (
+        machine("clean_up").evaluate("Begin", "Assign", "scope", states={"input": given}) == scope
+    )
+
+
+@pytest.mark.parametrize(
+    ("detail", "told"),
+    [
+        ({"status": "ABORTED"}, "n ABORTED"),
+        ({"status": "TIMED_OUT"}, "n TIMED_OUT"),
+        ({"status": "FAILED", "error": "States.Runtime"}, "n FAILED"),
+        ({"status": "FAILED", "error": "InvalidRequest"}, ""),
+        ({"status": "FAILED"}, ""),
+        (None, ""),
+    ],
+)
+def test_it_speaks_for_a_sizing_that_could_not(detail, told, machine):
+    given = {"sweep": True} if detail is None else {"detail": {"name": "n", **detail}}
+    assert (
+        machine("clean_up").evaluate("Begin", "Assign", "untold", states={"input": given}) == told
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "problem"),
+    [
+        ("EndpointNotDeleted", 'Could not find endpoint "arn".', False),
+        ("EndpointNotDeleted", "Cannot update in-progress endpoint", False),
+        ("EndpointNotDeleted", "User is not authorized to perform sagemaker:DeleteEndpoint", True),
+        ("EndpointNotDeleted", "", True),
+        ("EndpointConfigNotDeleted", "Could not find endpoint configuration", False),
+        ("EndpointConfigNotDeleted", "Rate exceeded", True),
+        ("ModelNotDeleted", 'Could not find model "arn".', False),
+        ("ModelNotDeleted", "Rate exceeded", True),
+        ("TaskNotStopped", "The referenced task was not found.", False),
+        ("TaskNotStopped", "User is not authorized", True),
+        ("ExecutionNotStopped", "Execution Does Not Exist: 'arn'", False),
+        ("ExecutionNotStopped", "Rate exceeded", True),
+    ],
+)
+def test_what_counts_as_a_problem(state, cause, problem, machine):
+    states = {"input": {"name": "n", "Cause": cause}}
+    said = machine("clean_up").evaluate(state, "Output", "problem", states=states)
+    assert said == (f"n: {cause}" if problem else "")
+
+
+@pytest.mark.parametrize(
+    ("results", "problems"),
+    [
+        ([], []),
+        ([{}], []),
+        ([{}, {"problem": ""}], []),
+        ([{"problem": "a"}], ["a"]),
+        ([{"problem": "a"}, {}, {"problem": "b"}], ["a", "b"]),
+    ],
+)
+def test_problems_of_a_round_are_collected(results, problems, machine):
+    clean_up, states = machine("clean_up"), {"result": results}
+    path = ("Assign", "problems")
+    assert clean_up.evaluate("StopExecutions", *path, states=states, problems=["old"]) == problems
+    for name in ("StopTasks", "DeleteEndpoints", "DeleteEndpointConfigs", "DeleteModels"):
+        assert clean_up.evaluate(name, *path, states=states, problems=["x"]) == ["x", *problems]
+
+
+def test_rounds_with_problems_count_in_a_row_only(machine):
+    path = ("CountRound", "Assign", "rounds_with_problems")
+    clean_up = machine("clean_up")
+    assert clean_up.evaluate(*path, problems=["a"], rounds_with_problems=2) == 3
+    assert clean_up.evaluate(*path, problems=[], rounds_with_problems=2) == 0
+
+
+# --- nightly -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("package", "model"),
+    [
+        ("", {"model_package_group": "distilbert"}),
+        ("arn:aws:sagemaker:p", {"model_package_arn": "arn:aws:sagemaker:p"}),
+    ],
+)
+def test_a_profile_and_its_model_make_a_request(package, model, machine):
+    profile = {"instance_types": ["ml.m5.xlarge"], "target": {"tps": 100}}
+    request = machine("nightly").evaluate(
+        "Size",
+        *("Arguments", "Input"),
+        states={"input": {"Value": json.dumps(profile)}},
+        package=package,
+        group="distilbert",
+    )
+    assert request == {**profile, "model": model}
+
+
+def test_the_group_is_the_last_part_of_the_profiles_name(machine):
+    states = {"input": {"Name": "/endpoint-sizer/profiles/distilbert"}}
+    assert machine("nightly").evaluate("Profile", "Assign", "group", states=states) == "distilbert"
+
+
+def test_sizings_of_two_nights_have_different_names(machine):
+    def name(execution):
+        context = {"Execution": {"Name": execution}}
+        return machine("nightly").evaluate(
+            "Size", "Arguments", "Name", states={"context": context}, group="g" * 63
+        )
+
+    nights = ["x" * 60 + "-2026-01-01", "x" * 60 + "-2026-01-02"]
+    assert name(nights[0]) != name(nights[1])
+    assert len(name(nights[0])) <= 80
+    assert name("short") == "g" * 40 + "-short"
+
+
+@pytest.mark.parametrize("token", ["", "more"])
+def test_profiles_are_asked_for_page_by_page(token, machine):
+    arguments = machine("nightly").evaluate("ListProfiles", "Arguments", next_token=token)
+    assert arguments.get("NextToken", "") == token
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_page_of_profiles_is_a_list(count, machine):
+    parameter = {"Name": "n", "Value": "v", "Version": 1}
+    states = {"result": {"Parameters": [parameter] * count}}
+    page = machine("nightly").evaluate("ListProfiles", "Output", "Parameters", states=states)
+    assert page == [{"Name": "n", "Value": "v"}] * count

@@ -1,0 +1,152 @@
+"""No way leads past the clean-up, no failure past the states that handle it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+TERMINAL = ("Succeed", "Fail")
+
+
+def successors(state: Mapping[str, Any]) -> Iterator[str]:
+    if "Next" in state:
+        yield state["Next"]
+    if "Default" in state:
+        yield state["Default"]
+    for each in [*state.get("Choices", []), *state.get("Catch", [])]:
+        yield each["Next"]
+
+
+def reachable(states: Mapping[str, Any], start: str, *, without: str = "") -> set[str]:
+    """States that can be reached from one, when another can't be passed."""
+    found: set[str] = set()
+    ahead = [start]
+    while ahead:
+        name = ahead.pop()
+        if name not in found and name != without:
+            found.add(name)
+            ahead += successors(states[name])
+    return found
+
+
+@pytest.mark.parametrize("state", ["RecordResult", "CleanUp", "Notify", "PublishEvent"])
+def test_a_sizing_can_not_end_without(state, machine):
+    definition = machine("sizing").definition
+    states = definition["States"]
+    ends = {
+        name
+        for name in reachable(states, definition["StartAt"], without=state)
+        if states[name]["Type"] in TERMINAL
+    }
+    assert ends == set()
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [("RecordResult", "CleanUp"), ("CleanUp", "Notify"), ("Notify", "PublishEvent")],
+)
+def test_the_way_out_keeps_its_order(first, then, machine):
+    definition = machine("sizing").definition
+    assert then not in reachable(definition["States"], definition["StartAt"], without=first)
+    assert first not in reachable(definition["States"], then)
+
+
+def test_nothing_is_created_after_the_clean_up(machine):
+    states = machine("sizing").definition["States"]
+    after = reachable(states, "CleanUp") - {"CleanUp"}
+    resources = {states[name].get("Resource", "") for name in after}
+    assert not any("sagemaker" in each or "startExecution" in each for each in resources)
+
+
+def test_every_call_of_a_sizing_has_its_failure_handled(machine):
+    for _, states in machine("sizing").scopes():
+        for name, state in states.items():
+            if state["Type"] in ("Task", "Map"):
+                assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"], name
+
+
+def test_a_candidate_never_fails_the_others(machine):
+    """Inside the Map every failure leads to the record of it, and nothing leads to Fail."""
+    inner = machine("sizing").states()["Baselines"]["ItemProcessor"]["States"]
+    assert "Fail" not in {state["Type"] for state in inner.values()}
+    for name, state in inner.items():
+        for catch in state.get("Catch", []):
+            assert "CandidateFailed" in reachable(inner, catch["Next"]), name
+
+
+def test_a_failed_verification_goes_back_to_the_search(machine):
+    states = machine("sizing").definition["States"]
+    loop = ("Scale", "DescribeScaledEndpoint", "VerifyLoadTest", "MeasureVerification")
+    for name in loop:
+        assert {catch["Next"] for catch in states[name]["Catch"]} == {"VerificationFailed"}, name
+    assert states["VerificationFailed"]["Next"] == "PlanLoadTest"
+
+
+def test_a_clean_up_that_can_not_finish_says_so_and_fails(machine):
+    states = machine("clean_up").definition["States"]
+    failing = reachable(states, "AnythingLeft", without="NotifyLeftovers")
+    assert "CleanUpFailed" not in failing
+    assert states["NotifyLeftovers"]["Resource"].endswith("sns:publish")
+    # What can't be deleted is a matter for the next round, not the end of this one.
+    for _, inner in list(machine("clean_up").scopes())[1:]:
+        assert "Fail" not in {state["Type"] for state in inner.values()}
+        for state in inner.values():
+            if state["Type"] == "Task":
+                assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"]
+
+
+def test_every_failure_has_a_name(each_machine):
+    for name, state in each_machine.states().items():
+        if state["Type"] == "Fail":
+            assert state["Error"], name
+            assert state["Cause"], name
+
+
+def test_every_task_ends_in_time(each_machine, template):
+    assert each_machine.definition["TimeoutSeconds"] <= 7 * 24 * 3600
+    for name, state in each_machine.states().items():
+        if state["Type"] == "Task":
+            assert "TimeoutSeconds" in state, name
+
+
+def test_a_task_outlasts_the_function_it_calls(each_machine, template):
+    """Otherwise Step Functions would call it again while it still runs."""
+    default = template["Globals"]["Function"]["Timeout"]
+    for name, state in each_machine.states().items():
+        if state.get("Resource", "").endswith("lambda:invoke"):
+            function = state["Arguments"]["FunctionName"].removesuffix("Arn")
+            timeout = template["Resources"][function]["Properties"].get("Timeout", default)
+            assert state["TimeoutSeconds"] > timeout, name
+
+
+def test_retries_are_patient_and_uneven(each_machine):
+    for name, state in each_machine.states().items():
+        for retry in state.get("Retry", []):
+            assert retry["MaxAttempts"] >= 2, name
+            assert retry["MaxDelaySeconds"] <= 60, name
+            if retry["ErrorEquals"] != ["MetricsIncomplete"]:  # one caller, waiting for a clock
+                assert retry["JitterStrategy"] == "FULL", name
+
+
+def test_nothing_that_ran_is_blindly_repeated(each_machine):
+    """A task or a nested execution that failed did run: it must not be started once more."""
+    for name, state in each_machine.states().items():
+        for retry in state.get("Retry", []):
+            assert "States.TaskFailed" not in retry["ErrorEquals"], name
+            assert "States.ALL" not in retry["ErrorEquals"] or name == "FindLeftovers"
+
+
+def test_metrics_are_waited_for_about_ten_minutes(machine):
+    for name in ("Measure", "MeasureVerification"):
+        retry = machine("sizing").states()[name]["Retry"][0]
+        assert retry["ErrorEquals"] == ["MetricsIncomplete"]
+        waits = [
+            min(
+                retry["IntervalSeconds"] * retry["BackoffRate"] ** attempt,
+                retry["MaxDelaySeconds"],
+            )
+            for attempt in range(retry["MaxAttempts"])
+        ]
+        assert 9 * 60 <= sum(waits) <= 12 * 60
