@@ -14,9 +14,10 @@ _STANDARD = Config(
     retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=20
 )
 _CONFIGS = {
-    # The model may take 60 s. The first invocation of a cold endpoint deserves a second try.
+    # The model may take a minute, and a cold endpoint deserves a second try: together less than
+    # the two minutes that the function has.
     "sagemaker-runtime": Config(
-        retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=5, read_timeout=65
+        retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=2, read_timeout=57
     ),
     # A bundled table answers when it doesn't: not worth a wait.
     "pricing": Config(

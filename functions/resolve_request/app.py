@@ -56,10 +56,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
 
     request = parse_request(event.request)
     deployment.check_tags(request.tags)
-    candidates = tuple(
-        prices.priced(facts, environment.region)
-        for facts in instance_types.describe(request.instance_types)
-    )
+    candidates = prices.priced(instance_types.describe(request.instance_types), environment.region)
     _check_cost_limit(request, candidates)
     sources = {
         candidate.instance_type: models.resolve(

@@ -63,7 +63,7 @@ def queries(window: Window, facts: InstanceFacts, period_seconds: int) -> tuple[
     """
     named = _Queries(window, period_seconds)
     instance_metrics = _INSTANCE_METRICS + (_GPU_METRICS if facts.gpus else ())
-    return (
+    needed = [
         *(
             named.instance(metric, statistic)
             for metric in instance_metrics
@@ -74,8 +74,10 @@ def queries(window: Window, facts: InstanceFacts, period_seconds: int) -> tuple[
             named.latency("ModelLatency", statistic)
             for statistic in ("Average", "SampleCount", "Maximum", "p50", "p90", "p99")
         ),
+        named.p99_by_period(),
         *(named.latency("OverheadLatency", each) for each in ("Average", "SampleCount")),
-    )
+    ]
+    return tuple(dict.fromkeys(needed))  # where the window has no longer tile, p99 is there twice
 
 
 def observe(
@@ -129,13 +131,15 @@ def observe(
 
     # The busiest: the one whose mean is the highest share of what an instance has.
     busiest, resource, units = max(resources, key=lambda each: read.mean(each[0]) / each[2])
+    scatter = read.standard_error(busiest)
     return Observation(
         offered_tps=step.offered_tps,
         achieved_tps=step.achieved_tps,
         window=window,
         utilization_percent=read.mean(busiest) / units,
         utilization_resource=resource,
-        utilization_standard_error=read.standard_error(busiest, units),
+        utilization_standard_error=None if scatter is None else scatter / units,
+        model_latency_p99_standard_error=read.p99_standard_error(),
         cpu_utilization_raw=read.mean("CPUUtilization"),
         gpu_utilization_raw=read.mean("GPUUtilization") if facts.gpus else None,
         gpu_memory_utilization_raw=read.highest("GPUMemoryUtilization"),
@@ -185,6 +189,9 @@ class _Queries:
     def count(self, metric: str) -> MetricQuery:
         return MetricQuery(INVOCATION_NAMESPACE, metric, "Sum", self._period)
 
+    def p99_by_period(self) -> MetricQuery:
+        return MetricQuery(INVOCATION_NAMESPACE, "ModelLatency", "p99", self._period)
+
     def latency(self, metric: str, statistic: str) -> MetricQuery:
         return MetricQuery(INVOCATION_NAMESPACE, metric, statistic, self._tile)
 
@@ -228,10 +235,14 @@ class _Readings:
         """Highest sample; None if the metric is not published."""
         return max(self._instance(metric, "Maximum").values(), default=None)
 
-    def standard_error(self, metric: str, units: int) -> float | None:
-        """Standard error of the mean from the scatter of the periods, percent of the resource."""
-        means = list(self._instance(metric, "Average").values())
-        return statistics.stdev(means) / math.sqrt(len(means)) / units if len(means) > 2 else None
+    def standard_error(self, metric: str) -> float | None:
+        """Standard error of the mean, from the scatter of the periods."""
+        return _standard_error(self._instance(metric, "Average"))
+
+    def p99_standard_error(self) -> float | None:
+        """Standard error of ModelLatency's p99 from the scatter of the periods, milliseconds."""
+        error = _standard_error(self._series(self._named.p99_by_period()))
+        return None if error is None else error / _MICROSECONDS_PER_MS
 
     def total(self, metric: str) -> float:
         """Sum over the window of a metric that counts requests."""
@@ -331,6 +342,11 @@ class _Readings:
         if errors > seen + slack:
             return f"CloudWatch counts {errors:g} errors of the model, the load generator {seen:g}"
         return None
+
+
+def _standard_error(by_period: Series) -> float | None:
+    values = list(by_period.values())
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 2 else None
 
 
 def _weighted_mean(means: Series, counts: Series) -> float | None:

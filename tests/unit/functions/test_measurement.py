@@ -92,6 +92,10 @@ class TestFigures:
         seen = observed(CloudWatch(cpu=dict(zip(STARTS, values, strict=True))))
         deviation = math.sqrt(6 * 100**2 / 5)
         assert seen.utilization_standard_error == pytest.approx(deviation / math.sqrt(6) / 48)
+        latencies = {start: value * 100 for start, value in zip(STARTS, values, strict=True)}
+        seen = observed(CloudWatch(p99=latencies))
+        expected = deviation / math.sqrt(6) / 10
+        assert seen.model_latency_p99_standard_error == pytest.approx(expected)
 
     def test_two_periods_leave_the_standard_error_unknown(self) -> None:
         window = Window(start=START, end=START + 20)

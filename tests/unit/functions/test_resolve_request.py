@@ -179,6 +179,12 @@ class TestPrices:
         assert facts["price_source"].startswith("bundled table of 2026-09-27 (")
         assert reason in facts["price_source"]
 
+    def test_an_api_that_is_away_is_asked_once(self, answered: Answered) -> None:
+        away = ConnectTimeoutError(endpoint_url="https://pricing")
+        requests = answered("pricing", "GetProducts", lambda _: away)
+        resolve(instance_types=["ml.m5.large", "ml.m5.xlarge", "ml.m5.2xlarge"])
+        assert len(requests) == 1
+
     def test_a_free_tier_price_is_not_the_price(self, answered: Answered) -> None:
         both = [price_document("0.0000000000", sku="F"), price_document("3.5")]
         answered("pricing", "GetProducts", lambda _: {"PriceList": both})
