@@ -44,7 +44,7 @@ def test_a_sizing_can_not_end_without(state, machine):
 
 
 @pytest.mark.parametrize(
-    ("first", "then"),
+    "first, then",
     [("RecordResult", "CleanUp"), ("CleanUp", "Notify"), ("Notify", "PublishEvent")],
 )
 def test_the_way_out_keeps_its_order(first, then, machine):
