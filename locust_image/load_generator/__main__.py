@@ -21,6 +21,7 @@ import botocore.session
 import gevent
 from locust.runners import MasterRunner, WorkerRunner
 
+from load_generator import result
 from load_generator import worker as worker_side
 from load_generator.engine import EngineError
 from load_generator.leader import Leader
@@ -52,20 +53,21 @@ def main() -> None:
     session.set_config_variable("region", region)
     try:
         storage = open_storage(task.uri, session)
-        spec = _read_spec(storage)
-    except (StorageError, SpecError) as error:
+        document = storage.read("spec.json")
+    except StorageError as error:
         sys.exit(f"load_generator: {error}")
+    if document is None:
+        sys.exit(f"load_generator: there is no {task.uri}spec.json")
+    try:
+        spec = parse_spec(document)
+    except SpecError as error:
+        failed = result.LoadTest(started_at=started_at)
+        result.write_failure(storage, failed, result.Failure("InvalidSpec", str(error)))
+        sys.exit(f"load_generator: InvalidSpec: {error}")
     if task.role is Role.LEADER:
         _lead(task, spec, storage)
     else:
         _work(task, spec, storage, session, started_at)
-
-
-def _read_spec(storage: Storage) -> Spec:
-    document = storage.read("spec.json")
-    if document is None:
-        raise StorageError("there is no spec.json under LOAD_TEST_URI")
-    return parse_spec(document)
 
 
 def _lead(task: Task, spec: Spec, storage: Storage) -> None:
@@ -101,7 +103,8 @@ def _work(
         host, port = _find_leader(task, storage)
     except (EngineError, StorageError) as error:
         name = error.name if isinstance(error, EngineError) else "StorageError"
-        worker_side.write_failure(storage, spec, started_at, name, str(error))
+        failed = result.LoadTest.of(spec, started_at)
+        result.write_failure(storage, failed, result.Failure(name, str(error)))
         sys.exit(f"load_generator: {name}: {error}")
     worker_side.become(worker)
 

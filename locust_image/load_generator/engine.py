@@ -240,10 +240,14 @@ class Engine:
         self._wanted = min(concurrency, self._target.max_connections)
         self._timer.at(self._ramp[0])
 
-    def take_seconds(self) -> list[tuple[int, Second]]:
-        """The seconds that have passed since they were taken last, by epoch second."""
+    def take_seconds(self, *, final: bool = False) -> list[tuple[int, Second]]:
+        """The seconds that have passed since they were taken last, by epoch second.
+
+        Args:
+            final: Take the second that is running too, as nothing will happen any more.
+        """
         now = monotonic()
-        if now >= self._second_end:
+        if final or now >= self._second_end:
             self._turn(now)
         seconds, self._seconds = self._seconds, []
         return seconds

@@ -38,6 +38,8 @@ _CLOCK_TOLERANCE = 1.0
 _HOPELESS_ERROR_PERCENT = 20.0
 _HOPELESS_LATENCY = 0.9
 _POLL = 0.05
+#: How often the leader looks whether a worker could not start, seconds.
+_LOOK = 1.0
 
 
 class LoadTestFailed(Exception):
@@ -94,7 +96,12 @@ class Leader:
 
     def _await_connections(self) -> None:
         deadline = monotonic() + self._task.start_timeout
+        look = monotonic()
         while len(self._connected) < self._spec.workers:
+            if monotonic() > look:
+                look += _LOOK
+                if result.written_since(self._storage, self._test.started_at):
+                    self._fail("WorkersMissing", "a worker could not start: see its error")
             if monotonic() > deadline:
                 self._fail(
                     "WorkersMissing",
@@ -345,10 +352,14 @@ class Leader:
             self._pause(min(left, 0.25))
 
     def _pause(self, seconds: float) -> None:
+        before = monotonic()
         gevent.sleep(seconds)
         if self._failure is not None:
             raise self._failure
         now = monotonic()
+        if now - before > seconds + LEASE_SECONDS:
+            # The workers have given up on the leader by now.
+            raise LoadTestFailed("LeaderLost", f"the leader stood still for {now - before:.1f} s")
         silent = [worker for worker, at in self._heard_at.items() if now - at > LEASE_SECONDS]
         if silent:
             raise LoadTestFailed(
@@ -390,7 +401,7 @@ class Leader:
         document = result.document(self._test, failure, time.time())
         try:
             consequence = failure is not None and failure.name in {"Interrupted", "WorkersMissing"}
-            if consequence and self._storage.read("load_test.json") is not None:
+            if consequence and result.written_since(self._storage, self._test.started_at):
                 # A worker that could not start has said why.
                 return
             self._storage.write("load_test.json", result.encode(document))

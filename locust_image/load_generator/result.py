@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +16,12 @@ from load_generator.limits import ClientFigures, client_limited
 from load_generator.saturation import Stage, saturation
 from load_generator.schedule import Plateau, StepWindow
 from load_generator.spec import Spec
+from load_generator.storage import Storage, StorageError
+
+log = logging.getLogger(__name__)
+
+#: By how much the clocks of tasks may differ, seconds.
+_CLOCK_TOLERANCE = 2.0
 
 Json = dict[str, object]
 
@@ -39,11 +47,11 @@ class Step:
 class LoadTest:
     """A load test as it was run so far."""
 
-    load_test_id: str
-    endpoint_name: str
-    workers: int
-    worker_vcpus: float
     started_at: float
+    load_test_id: str = ""
+    endpoint_name: str = ""
+    workers: int = 0
+    worker_vcpus: float = 0.0
     ledger: Ledger = field(default_factory=Ledger)
     stages: list[Stage] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
@@ -54,11 +62,11 @@ class LoadTest:
     def of(cls, spec: Spec, started_at: float) -> LoadTest:
         """A load test that has just begun."""
         return cls(
+            started_at=started_at,
             load_test_id=spec.load_test_id,
             endpoint_name=spec.endpoint_name,
             workers=spec.workers,
             worker_vcpus=spec.worker_vcpus,
-            started_at=started_at,
         )
 
 
@@ -85,6 +93,28 @@ def document(test: LoadTest, failure: Failure | None, finished_at: float) -> Jso
 def encode(value: Json) -> bytes:
     """JSON, as the files of a load test are written."""
     return msgspec.json.encode(value)
+
+
+def written_since(storage: Storage, started_at: float) -> bool:
+    """Whether another task has written ``load_test.json`` since this one started, epoch seconds.
+
+    One that is older is of an attempt before: a state machine may be redriven.
+    """
+    content = storage.read("load_test.json")
+    if content is None:
+        return False
+    finished_at = msgspec.json.decode(content).get("finished_at", 0.0)
+    return bool(finished_at >= started_at - _CLOCK_TOLERANCE)
+
+
+def write_failure(storage: Storage, test: LoadTest, failure: Failure) -> None:
+    """Write ``load_test.json`` in the place of a leader that cannot, unless another has."""
+    try:
+        if not written_since(storage, test.started_at):
+            content = encode(document(test, failure, time.time()))
+            storage.write("load_test.json", content)
+    except StorageError:
+        log.exception("load_test.json could not be written")
 
 
 def _saturation(stages: Sequence[Stage]) -> Json | None:

@@ -75,6 +75,7 @@ class Worker:
         self._engine: Engine | None = None
         self._failure: EngineError | None = None
         self._finished = False
+        self._listening = False
         #: Set while requests run out: reports are frequent then.
         self._drain = Event()
         self._ended = Event()
@@ -93,6 +94,7 @@ class Worker:
         runner.register_message(messages.FOLLOW, self._on_follow)
         runner.register_message(messages.HOLD, self._on_hold)
         runner.register_message(messages.FINISH, self._on_finish)
+        listen(environment.events.quitting, self._on_quitting)
         self._heard_at = monotonic()
         gevent.spawn(self._watch_leader)
 
@@ -111,6 +113,12 @@ class Worker:
             share = _share(msg.data["concurrency"], self._task.worker, self._spec.workers)
             self._engine.hold(share, start=msg.data["start"], ramp=msg.data["ramp"])
             self._set_draining(msg.data["concurrency"] == 0)
+
+    def _on_quitting(self, **_: object) -> None:
+        """A signal, or the leader, ended Locust: unless the test is over, that is a failure."""
+        if not self._finished and self._failure is None:
+            self._failure = EngineError("Interrupted", "the worker was stopped before its time")
+            self._tell(self._failure)
 
     def _set_draining(self, draining: bool) -> None:
         if draining:
@@ -148,7 +156,7 @@ class Worker:
             streaming=specification.streaming,
             check=check,
         )
-        listening = has_request_listeners(self._environment)
+        self._listening = has_request_listeners(self._environment)
         try:
             if self._engine is not None:
                 raise EngineError("EngineFailed", "a worker runs one endpoint user, not several")
@@ -158,7 +166,7 @@ class Worker:
                 worker=self._task.worker,
                 workers=specification.workers,
                 on_stop=self._on_engine_stop,
-                listening=listening,
+                listening=self._listening,
             )
             self._engine = engine
             engine.warm(_WARM_CONNECTIONS)
@@ -215,9 +223,9 @@ class Worker:
     def _report(self, *, final: bool) -> None:
         engine = self._engine
         assert engine is not None
-        seconds = engine.take_seconds()
+        seconds = engine.take_seconds(final=final)
         ended = engine.take_ended()
-        if ended:
+        if self._listening:
             fire_requests(self._environment, self._spec.endpoint_name, ended)
         else:
             for epoch_second, second in seconds:
@@ -259,6 +267,9 @@ class Worker:
     def _on_greenlet_died(self, greenlet: gevent.Greenlet) -> None:  # type: ignore[type-arg]
         self._fail(EngineError("EngineFailed", f"the reporter died: {greenlet.exception!r}"))
 
+    def _tell(self, error: EngineError) -> None:
+        self._send(messages.FAILED, {"name": error.name, "message": str(error)})
+
     def _fail(self, error: EngineError) -> None:
         """End this worker with the reason, and tell the leader, if there is one."""
         if self._failure is not None or self._finished:
@@ -267,27 +278,14 @@ class Worker:
         log.error("%s: %s", error.name, error)
         if self._engine is not None and not self._engine.stopped:
             self._engine.stop()
-        self._send(messages.FAILED, {"name": error.name, "message": str(error)})
+        self._tell(error)
         if error.name == "LeaderLost":
-            write_failure(self._storage, self._spec, self._started_at, error.name, str(error))
+            test = result.LoadTest.of(self._spec, self._started_at)
+            result.write_failure(self._storage, test, result.Failure(error.name, str(error)))
         self._ended.set()
         # The leader, told of it, ends the test; if it cannot, this worker ends all the same.
         gevent.sleep(0.5)
         self._runner.quit()
-
-
-def write_failure(
-    storage: Storage, specification: spec.Spec, started_at: float, name: str, message: str
-) -> None:
-    """Write ``load_test.json`` in the place of a leader that cannot, unless it is there."""
-    try:
-        if storage.read("load_test.json") is not None:
-            return
-        test = result.LoadTest.of(specification, started_at)
-        document = result.document(test, result.Failure(name, message), time.time())
-        storage.write("load_test.json", result.encode(document))
-    except StorageError:
-        log.exception("load_test.json could not be written")
 
 
 def _share(concurrency: int, worker: int, workers: int) -> int:

@@ -1,0 +1,499 @@
+"""Whole load tests: a leader and its workers as processes, against a server on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import re
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pytest
+
+from benchmarks.load.processes import LoadTestProcesses, Outcome, run_load_test
+from tests.local.scripted_server import Request, ScriptedServer, always, answer
+
+pytestmark = pytest.mark.slow
+
+
+def specification(**fields: Any) -> dict[str, Any]:
+    """A load test of one step of a few seconds."""
+    return {
+        "load_test_id": "test",
+        "endpoint_name": "my-endpoint",
+        "payloads": {"inline": [{"body": '{"inputs": "happy"}'}]},
+        "request_timeout_seconds": 5,
+        "metric_period_seconds": 1,
+        "settle_seconds": 1,
+        "steady_seconds": 2,
+        "steps": [{"offered_tps": 200}],
+        "workers": 1,
+    } | fields
+
+
+def long_specification(**fields: Any) -> dict[str, Any]:
+    """A load test that goes on for longer than any test waits."""
+    return specification(steady_seconds=120, workers=2) | fields
+
+
+def completed(outcome: Outcome) -> dict[str, Any]:
+    """The document of a load test that went well in every respect."""
+    assert outcome.leader_exit_code == 0, outcome.logs
+    assert set(outcome.worker_exit_codes) == {0}, outcome.logs
+    assert outcome.document is not None
+    assert outcome.document["status"] == "COMPLETED"
+    assert outcome.document["error"] is None
+    return outcome.document
+
+
+def failed(outcome: Outcome, name: str) -> dict[str, Any]:
+    """The document of a load test that failed for the right reason."""
+    assert outcome.document is not None, outcome.logs
+    assert outcome.document["status"] == "FAILED"
+    assert outcome.document["error"]["name"] == name, outcome.document["error"]
+    return outcome.document
+
+
+def test_steps_are_offered_exactly_by_two_workers(tmp_path: Path) -> None:
+    with ScriptedServer(always(answer(), delay=0.01)) as server:
+        document = completed(
+            run_load_test(
+                specification(
+                    workers=2,
+                    metric_period_seconds=2,
+                    steps=[{"offered_tps": 101}, {"offered_tps": 300}],
+                ),
+                url=server.url,
+                directory=tmp_path,
+            )
+        )
+        arrivals = [request.at for request in server.requests]
+    assert [step["offered_tps"] for step in document["steps"]] == [101, 300]
+    for step in document["steps"]:
+        start, end = step["window"]["start"], step["window"]["end"]
+        assert start % 2 == end % 2 == 0
+        assert end - start == 2
+        # A request at the window's edge may fall on either side.
+        assert step["achieved_tps"] == pytest.approx(step["offered_tps"], abs=2)
+        assert step["answers"] == step["invocations"] == step["achieved_tps"] * 2
+        seen = sum(start <= at < end for at in arrivals)
+        assert seen == pytest.approx(step["answers"], abs=6)
+        assert step["errors"] == {}
+        assert step["error_percent"] == 0
+        assert step["workers"]["count"] == 2
+        assert 0 < step["workers"]["cpu_cores_used"] < 2
+        latency = step["client_latency_ms"]
+        assert 10 <= latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"]
+    first, second = document["steps"]
+    assert second["window"]["start"] - first["window"]["end"] == 2
+    # Nothing is lost: every request that arrived is in the books.
+    timeline = document["timeline"]
+    assert sum(moment["achieved_tps"] for moment in timeline) == len(arrivals)
+    assert sum(moment["offered_tps"] for moment in timeline) == len(arrivals)
+    seconds = [moment["t"] for moment in timeline]
+    assert seconds == list(range(seconds[0], seconds[-1] + 1))
+
+
+def test_a_burst_finds_the_saturation_rate_that_steps_are_fractions_of(tmp_path: Path) -> None:
+    """A server with 8 slots of 40 ms serves 200 a second and no more."""
+    slots: list[asyncio.Semaphore] = []
+
+    async def serve(_request: Request, writer: asyncio.StreamWriter) -> None:
+        if not slots:
+            slots.append(asyncio.Semaphore(8))
+        async with slots[0]:
+            await asyncio.sleep(0.04)
+        writer.write(answer())
+
+    with ScriptedServer(serve) as server:
+        document = completed(
+            run_load_test(
+                specification(
+                    burst={"start_concurrency": 4, "max_concurrency": 64, "stage_seconds": 3},
+                    steps=[{"saturation_fraction": 0.5}],
+                ),
+                url=server.url,
+                directory=tmp_path,
+            )
+        )
+        assert server.most_at_once == 16
+    saturation = document["saturation"]
+    assert saturation["tps"] == pytest.approx(195, abs=10)
+    assert saturation["concurrency"] in {8, 16}
+    assert [stage["concurrency"] for stage in saturation["stages"]] == [4, 8, 16]
+    assert saturation["stages"][0]["achieved_tps"] == pytest.approx(97, abs=6)
+    (step,) = document["steps"]
+    assert step["saturation_fraction"] == 0.5
+    assert step["offered_tps"] == pytest.approx(saturation["tps"] / 2)
+    assert step["achieved_tps"] == pytest.approx(step["offered_tps"], rel=0.02)
+    # The burst's queue had drained before the step.
+    assert step["client_latency_ms"]["p99"] < 80
+
+
+def test_errors_are_data_and_hopeless_steps_end_early(tmp_path: Path) -> None:
+    async def refuse(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer() if request.number % 2 else answer(b"{}", status="503 Unavailable"))
+
+    with ScriptedServer(refuse) as server:
+        started = time.monotonic()
+        document = completed(
+            run_load_test(
+                specification(steady_seconds=60, steps=[{"offered_tps": 100}, {"offered_tps": 50}]),
+                url=server.url,
+                directory=tmp_path,
+            )
+        )
+        assert time.monotonic() - started < 30
+    assert len(document["steps"]) == 2
+    for step in document["steps"]:
+        assert step["window"]["end"] - step["window"]["start"] == 1
+        assert step["error_percent"] == pytest.approx(50, abs=3)
+        assert step["errors"].keys() == {"service_unavailable"}
+        assert step["answers"] > step["invocations"]
+
+
+def test_a_burst_in_which_nothing_succeeds_fails_with_its_errors(tmp_path: Path) -> None:
+    content = answer(b'{"OriginalStatusCode": 500}', status="424 Failed Dependency")
+    with ScriptedServer(content) as server:
+        outcome = run_load_test(
+            specification(
+                burst={"start_concurrency": 4, "max_concurrency": 64, "stage_seconds": 2},
+                steps=[{"saturation_fraction": 0.5}],
+            ),
+            url=server.url,
+            directory=tmp_path,
+        )
+    document = failed(outcome, "NothingSucceeded")
+    assert "model_error_500" in document["error"]["message"]
+    assert outcome.leader_exit_code == 1
+
+
+# --- Failures of tasks --------------------------------------------------------------------------
+
+
+def _stop_for(seconds: float) -> Callable[[LoadTestProcesses, int], None]:
+    def stop(processes: LoadTestProcesses, which: int) -> None:
+        process = processes.leader if which < 0 else processes.workers[which]
+        process.send_signal(signal.SIGSTOP)
+        Timer(seconds, process.send_signal, [signal.SIGCONT]).start()
+
+    return stop
+
+
+def _send(number: signal.Signals) -> Callable[[LoadTestProcesses, int], None]:
+    def send(processes: LoadTestProcesses, which: int) -> None:
+        (processes.leader if which < 0 else processes.workers[which]).send_signal(number)
+
+    return send
+
+
+#: What is done to which process (-1: the leader), and the error that it must end in.
+HARM: dict[str, tuple[Callable[[LoadTestProcesses, int], None], int, str]] = {
+    "worker killed": (_send(signal.SIGKILL), 1, "WorkerLost"),
+    "worker frozen": (_stop_for(8), 1, "WorkerLost"),
+    "worker told to stop": (_send(signal.SIGTERM), 1, "Interrupted"),
+    "leader killed": (_send(signal.SIGKILL), -1, "LeaderLost"),
+    "leader frozen": (_stop_for(8), -1, "LeaderLost"),
+    "leader told to stop": (_send(signal.SIGTERM), -1, "Interrupted"),
+}
+
+
+@dataclass(frozen=True)
+class Harmed:
+    """What came of a load test that lost a task."""
+
+    outcome: Outcome
+    seconds: float
+    sent_before: int
+    sent_by_orphans: int
+
+
+def _do_harm(what: str, directory: Path) -> Harmed:
+    harm, which, _ = HARM[what]
+    with (
+        ScriptedServer(answer()) as server,
+        LoadTestProcesses(long_specification(), url=server.url, directory=directory) as processes,
+    ):
+        processes.wait_for_log("Step 1", 60)
+        time.sleep(1.5)
+        before = len(server.requests)
+        harmed_at = time.monotonic()
+        harm(processes, which)
+        outcome = processes.wait(30)
+        seconds = time.monotonic() - harmed_at
+        after = len(server.requests)
+        time.sleep(0.3)
+        return Harmed(outcome, seconds, before, len(server.requests) - after)
+
+
+@pytest.fixture(scope="module")
+def harmed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Harmed]:
+    """All of them, three at a time: most of it is waiting."""
+    with ThreadPoolExecutor(3) as pool:
+        running = {
+            what: pool.submit(_do_harm, what, tmp_path_factory.mktemp("harm")) for what in HARM
+        }
+        return {what: future.result() for what, future in running.items()}
+
+
+@pytest.mark.parametrize("what", HARM)
+def test_a_lost_task_ends_the_test_at_once_with_the_reason(
+    harmed: dict[str, Harmed], what: str
+) -> None:
+    seen = harmed[what]
+    assert seen.sent_before > 50
+    assert seen.seconds < 10
+    assert seen.sent_by_orphans == 0
+    document = failed(seen.outcome, HARM[what][2])
+    assert document["steps"] == []
+    assert document["timeline"] or what == "leader killed"
+    assert seen.outcome.leader_exit_code != 0
+    assert 0 not in seen.outcome.worker_exit_codes
+
+
+def test_a_worker_that_joins_late_ends_the_test(tmp_path: Path) -> None:
+    with (
+        ScriptedServer(answer()) as server,
+        LoadTestProcesses(long_specification(), url=server.url, directory=tmp_path) as processes,
+    ):
+        processes.wait_for_log("Step 1", 30)
+        processes.add_worker(1)
+        outcome = processes.wait(20)
+    failed(outcome, "WorkersChanged")
+    assert outcome.leader_exit_code == 1
+    assert 0 not in outcome.worker_exit_codes
+
+
+def test_a_test_does_not_start_with_workers_missing(tmp_path: Path) -> None:
+    with (
+        ScriptedServer(answer()) as server,
+        LoadTestProcesses(
+            long_specification(),
+            url=server.url,
+            directory=tmp_path,
+            start_workers=1,
+            environment={"START_TIMEOUT_SECONDS": "6"},
+        ) as processes,
+    ):
+        outcome = processes.wait(30)
+        assert not server.requests
+    document = failed(outcome, "WorkersMissing")
+    assert "1 of 2 workers" in document["error"]["message"]
+    assert outcome.leader_exit_code == 1
+    assert outcome.worker_exit_codes == [1]
+
+
+def test_workers_without_a_leader_give_up(tmp_path: Path) -> None:
+    with (
+        ScriptedServer(answer()) as server,
+        LoadTestProcesses(
+            specification(),
+            url=server.url,
+            directory=tmp_path,
+            environment={"START_TIMEOUT_SECONDS": "4"},
+        ) as processes,
+    ):
+        processes.leader.kill()
+        outcome = processes.wait(20)
+        assert not server.requests
+    failed(outcome, "LeaderLost")
+    assert outcome.worker_exit_codes == [1]
+
+
+@pytest.mark.parametrize(
+    "fields, name, words",
+    [
+        (
+            {"payloads": {"inline": [{"body": "not base64!", "base64": True}]}},
+            "InvalidPayloads",
+            "payloads.inline[0].body is not base64",
+        ),
+        (
+            {"payloads": {"s3_uri": "file:///no/such/payloads.jsonl"}},
+            "InvalidPayloads",
+            "no such file",
+        ),
+    ],
+)
+def test_a_worker_that_cannot_start_says_why(
+    tmp_path: Path, fields: dict[str, Any], name: str, words: str
+) -> None:
+    # What an earlier attempt left says nothing about this one.
+    tmp_path.joinpath("load_test.json").write_text('{"status": "COMPLETED", "finished_at": 1.0}')
+    with ScriptedServer(answer()) as server:
+        outcome = run_load_test(specification(**fields), url=server.url, directory=tmp_path)
+        assert not server.requests
+    assert words in failed(outcome, name)["error"]["message"]
+    assert outcome.leader_exit_code == 1
+    assert outcome.worker_exit_codes == [1]
+
+
+def test_an_endpoint_out_of_reach_fails_the_test(tmp_path: Path) -> None:
+    with ScriptedServer(answer()) as server:
+        url = server.url
+    outcome = run_load_test(specification(), url=url, directory=tmp_path)
+    document = failed(outcome, "EndpointUnreachable")
+    assert "connection_refused" in document["error"]["message"]
+    assert outcome.leader_exit_code == 1
+    assert outcome.worker_exit_codes == [1]
+
+
+def test_a_spec_in_error_names_the_field(tmp_path: Path) -> None:
+    outcome = run_load_test(
+        specification(steps=[{"offered_tps": -5}]), url="http://127.0.0.1:9", directory=tmp_path
+    )
+    assert outcome.leader_exit_code == 1
+    assert outcome.worker_exit_codes == [1]
+    assert "$.steps[0].offered_tps" in outcome.logs[0]
+    failed(outcome, "InvalidSpec")
+
+
+# --- Credentials, payload sets, Locust ----------------------------------------------------------
+
+
+def test_a_task_roles_credentials_are_renewed_inside_a_test(tmp_path: Path) -> None:
+    """Credentials that last for seconds, from an endpoint like that of ECS."""
+    numbers = itertools.count()
+
+    async def give(_request: Request, writer: asyncio.StreamWriter) -> None:
+        number = next(numbers)
+        expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 20))
+        document = {
+            "AccessKeyId": f"ASIA{number:04}",
+            "SecretAccessKey": "secret",
+            "Token": f"token-{number:04}",
+            "Expiration": expires,
+        }
+        writer.write(answer(json.dumps(document).encode()))
+
+    with ScriptedServer(give) as role, ScriptedServer(answer()) as server:
+        completed(
+            run_load_test(
+                specification(steady_seconds=3),
+                url=server.url,
+                directory=tmp_path,
+                environment={
+                    "AWS_ACCESS_KEY_ID": "",
+                    "AWS_SECRET_ACCESS_KEY": "",
+                    "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{role.url}/credentials",
+                    "AWS_EC2_METADATA_DISABLED": "true",
+                },
+            )
+        )
+        keys = {}
+        for request in server.requests:
+            found = re.search(r"Credential=ASIA(\d+)/", request.headers["authorization"])
+            assert found is not None
+            # Key and token are of the same credentials.
+            assert request.headers["x-amz-security-token"] == f"token-{found[1]}"
+            keys[int(found[1])] = request.at
+    assert len(keys) >= 3
+    assert list(keys) == sorted(keys)
+
+
+def test_payloads_come_from_json_lines(tmp_path: Path) -> None:
+    lines = [{"body": "one", "weight": 2}, {"body": "AAEC", "base64": True}]
+    file = tmp_path / "payloads.jsonl"
+    file.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
+    with ScriptedServer(answer()) as server:
+        completed(
+            run_load_test(
+                specification(payloads={"s3_uri": file.as_uri()}),
+                url=server.url,
+                directory=tmp_path,
+            )
+        )
+        bodies = [request.body for request in server.requests]
+    assert set(bodies) == {b"one", b"\x00\x01\x02"}
+    assert 0.55 < bodies.count(b"one") / len(bodies) < 0.78
+
+
+LOCUSTFILE = """
+import json
+import os
+import pathlib
+
+from locust import events
+
+from load_generator.user import EndpointUser, OneUserPerWorker
+
+seen = []
+
+
+class Invoke(EndpointUser):
+    def check(self, body):
+        return None if b"POSITIVE" in body else "wrong_answer"
+
+
+class Shape(OneUserPerWorker):
+    pass
+
+
+@events.request.add_listener
+def on_request(request_type, name, response_time, response_length, exception, start_time, **_):
+    seen.append([request_type, name, response_time, response_length, exception, start_time])
+
+
+@events.quitting.add_listener
+def on_quitting(environment, **_):
+    directory = pathlib.Path(os.environ["SEEN"])
+    total = environment.stats.total
+    role = os.environ["LOAD_TEST_ROLE"]
+    (directory / f"seen-{role}.json").write_text(json.dumps(seen))
+    if role == "leader":
+        (directory / "stats.json").write_text(
+            json.dumps([total.num_requests, total.num_failures, total.median_response_time])
+        )
+"""
+
+
+def test_a_locustfile_of_ones_own_checks_answers_and_listens_to_events(tmp_path: Path) -> None:
+    async def every_fourth_wrong(request: Request, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.02)
+        writer.write(answer(b"NEGATIVE" if request.number % 4 == 0 else b"POSITIVE"))
+
+    locustfile = tmp_path / "my_locustfile.py"
+    locustfile.write_text(LOCUSTFILE)
+    with ScriptedServer(every_fourth_wrong) as server:
+        document = completed(
+            run_load_test(
+                specification(),
+                url=server.url,
+                directory=tmp_path,
+                environment={"LOCUSTFILE": str(locustfile), "SEEN": str(tmp_path)},
+            )
+        )
+        count = len(server.requests)
+    assert document["steps"][0]["error_percent"] == pytest.approx(25, abs=1)
+    assert document["steps"][0]["errors"].keys() == {"wrong_answer"}
+    seen = json.loads((tmp_path / "seen-worker.json").read_text())
+    assert len(seen) == count
+    assert sum(each[4] == "wrong_answer" for each in seen) == pytest.approx(count / 4, abs=1)
+    assert all(each[0] == "POST" and each[1] == "my-endpoint" for each in seen)
+    assert all(20 <= each[2] < 500 for each in seen if each[4] is None)
+    requests, failures, median = json.loads((tmp_path / "stats.json").read_text())
+    assert requests == count
+    assert failures == pytest.approx(count / 4, abs=1)
+    assert 20 <= median < 60
+
+
+def test_locusts_own_statistics_are_alive(tmp_path: Path) -> None:
+    async def some_fail(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer() if request.number % 10 else answer(status="503 Unavailable"))
+
+    with ScriptedServer(some_fail) as server:
+        outcome = run_load_test(specification(workers=2), url=server.url, directory=tmp_path)
+        completed(outcome)
+        count = len(server.requests)
+    table = re.search(r"^POST +my-endpoint +(\d+) +(\d+)\(", outcome.logs[0], re.MULTILINE)
+    assert table is not None, outcome.logs[0]
+    assert int(table[1]) == count
+    assert int(table[2]) == pytest.approx(count / 10, abs=1)
+    assert "service_unavailable" in outcome.logs[0]
