@@ -227,6 +227,8 @@ def _base_environment() -> dict[str, str]:
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
+        # moto has no Price List API; a port that refuses makes the functions use their own table.
+        "AWS_ENDPOINT_URL_PRICING": "http://127.0.0.1:9",
     }
 
 

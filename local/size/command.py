@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,12 @@ def main(argv: Sequence[str]) -> int:
         except Interrupted as interrupted:
             print("interrupted: nothing is left running", file=sys.stderr)
             return interrupted.exit_code
+        except Exception as error:  # noqa: BLE001 - whatever it is, one line tells it
+            # A fault of this program or of the machine: where it arose matters.
+            (options.out / "logs" / "error.log").write_text(traceback.format_exc())
+            reason = " ".join(str(error).split()) or type(error).__name__
+            print(f"error: {reason} (see {options.out}/logs/error.log)", file=sys.stderr)
+            return 1
 
 
 def read_options(argv: Sequence[str]) -> Options:

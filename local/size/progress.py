@@ -63,7 +63,6 @@ _CLEAN_UP_SECONDS: Final = 9.0
 _VERIFY_STEPS: Final = 3
 
 _LOAD_TEST_ID: Final = re.compile(r"^(?P<type>.+)-(?P<count>\d+)-(?P<purpose>[a-z]+)-\d+$")
-_LOGGED_BURST: Final = re.compile(r"Burst: (\d+) at once")
 _LOGGED_STEP: Final = re.compile(r"Step (\d+): ([\d.]+)/s")
 #: Live samples kept for the curve.
 _SAMPLES: Final = 240
@@ -95,7 +94,6 @@ class LoadTestView:
     step: int = 0
     step_started: float = 0.0
     offered_tps: float | None = None
-    burst_concurrency: int | None = None
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
 
     @property
@@ -103,8 +101,8 @@ class LoadTestView:
         """What it is at: starting, looking for saturation, or a step."""
         if self.step:
             return f"step {self.step} of {self.steps}"
-        if self.burst_concurrency is not None:
-            return f"looking for saturation, {self.burst_concurrency} requests at once"
+        if self.has_burst and self.samples and self.samples[-1].achieved_tps:
+            return "looking for the saturation rate"
         return "starting the load generator"
 
     def seconds_left(self, now: float) -> float:
@@ -136,9 +134,12 @@ class Progress:
         self._stage_started = started
         measurement = request["measurement"]
         period = measurement["metric_period_seconds"]
-        steady = math.ceil(measurement["steady_seconds"] / period) * period
-        # The steady window begins at a multiple of the period; half a period is lost on average.
-        self._step_seconds: float = measurement["settle_seconds"] + steady + period / 2
+        # A steady window begins and ends at multiples of the period, and the next step at its end.
+        settle, steady = (
+            math.ceil(measurement[name] / period) * period
+            for name in ("settle_seconds", "steady_seconds")
+        )
+        self._step_seconds: float = settle + steady
 
     @property
     def state(self) -> str:
@@ -162,9 +163,7 @@ class Progress:
     def leader_said(self, load_test: LoadTestView, lines: Sequence[str], now: float) -> None:
         """Take in new lines of the leader's log."""
         for line in lines:
-            if match := _LOGGED_BURST.search(line):
-                load_test.burst_concurrency = int(match[1])
-            elif match := _LOGGED_STEP.search(line):
+            if match := _LOGGED_STEP.search(line):
                 load_test.step, load_test.offered_tps = int(match[1]), float(match[2])
                 load_test.step_started = now
                 self._news.append(
