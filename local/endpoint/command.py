@@ -186,12 +186,15 @@ def _report(server: EndpointServer, name: str, options: _Options) -> NoReturn:
 
 def _figures(live: LiveFigures, options: _Options) -> str:
     mean = sum(live.cpu_percent) / max(1, len(live.cpu_percent))
-    resource = "GPUs" if options.processors.gpus and options.behaviour.gpu_ms else "vCPUs"
     line = (
         f"{time.strftime('%H:%M:%S')}  CPUUtilization {mean:.0f} %"
-        f" of {100 * options.processors.vcpus} %, {resource} {live.utilization_percent:.1f} % busy"
-        f"  |  TPS {live.answers_per_second:.1f}  |  errors {live.errors_per_second:.1f}/s"
+        f" of {100 * options.processors.vcpus} %"
     )
+    if options.processors.gpus and options.behaviour.gpu_ms:
+        line += f"  GPUs {live.utilization_percent:.1f} %"
+    else:
+        line += f" ({live.utilization_percent:.1f} %)"
+    line += f"  TPS {live.answers_per_second:.1f}  errors {live.errors_per_second:.1f}/s"
     if 1 < len(live.cpu_percent) <= _REPORTS_WITH_LIVE_INSTANCES:
-        line += f"  |  each instance {' '.join(f'{percent:.0f}' for percent in live.cpu_percent)} %"
+        line += f"  each instance {' '.join(f'{percent:.0f}' for percent in live.cpu_percent)} %"
     return line

@@ -46,6 +46,8 @@ class Row:
     utilization_percent: float
     p50_ms: float
     p99_ms: float
+    #: How late the latest request was sent: the client's own failing.
+    lag_ms: float
 
 
 async def measure(
@@ -76,6 +78,7 @@ async def measure(
         utilization_percent=fmean(each.utilization_percent for each in live),
         p50_ms=result.latency_ms(50, settle_seconds, end),
         p99_ms=result.latency_ms(99, settle_seconds, end),
+        lag_ms=1000 * result.lag_seconds,
     )
 
 

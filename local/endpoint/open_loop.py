@@ -26,6 +26,8 @@ class OfferedLoad:
 
     offered_tps: float
     seconds: float
+    #: How late the latest request was sent, seconds: much of it, and the rate was not constant.
+    lag_seconds: float = 0.0
     #: Answers by HTTP status; 0 for a connection that broke.
     statuses: Counter[int] = field(default_factory=Counter)
     #: Of all answers by when they came, seconds after the start: (time, latency, status).
@@ -133,7 +135,9 @@ async def offer(
     try:
         while sent < total:
             await asyncio.sleep(_TICK_SECONDS)
-            due_by_now = min(total, int((time.perf_counter() - run.started_at) * tps) + 1)
+            elapsed = time.perf_counter() - run.started_at
+            load.lag_seconds = max(load.lag_seconds, elapsed - sent / tps)
+            due_by_now = min(total, int(elapsed * tps) + 1)
             for number in range(sent, due_by_now):
                 task = asyncio.ensure_future(run.send(run.started_at + number / tps))
                 opening.add(task)

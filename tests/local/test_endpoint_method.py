@@ -10,6 +10,8 @@ from local.endpoint.method import INSTANCE_TYPE, MODEL, Row, measure, wait_in_se
 
 VCPUS = 48
 ENDPOINT = "method"
+#: A client that was held up so long did not offer a constant rate: what it saw does not count.
+LATE_CLIENT_MS = 100
 
 
 def observe(server: EndpointServer, instance_count: int, tps: float) -> Row:
@@ -18,7 +20,11 @@ def observe(server: EndpointServer, instance_count: int, tps: float) -> Row:
     if state.instance_count != instance_count:
         server.scale(ENDPOINT, instance_count)
         wait_in_service(server, ENDPOINT, 5)
-    return asyncio.run(measure(server, ENDPOINT, tps, settle_seconds=1.2, steady_seconds=2.5))
+    for _ in range(3):
+        row = asyncio.run(measure(server, ENDPOINT, tps, settle_seconds=1.2, steady_seconds=2.5))
+        if row.lag_ms < LATE_CLIENT_MS:
+            break
+    return row
 
 
 def test_one_instance_saturates_at_200_tps_five_at_1000_and_eight_are_in_the_band() -> None:

@@ -309,7 +309,10 @@ def test_live_figures_come_from_the_running_server(server: EndpointServer) -> No
         return server.live("live"), await load
 
     with endpoint(server, "live", half_busy, vcpus=2):
-        live, load = asyncio.run(observe())
+        for _ in range(3):
+            live, load = asyncio.run(observe())
+            if load.lag_seconds < 0.1:
+                break
         assert load.statuses == {200: 125}
         assert live.arrivals_per_second == pytest.approx(50, rel=0.2)
         assert live.utilization_percent == pytest.approx(50, rel=0.25)

@@ -255,6 +255,11 @@ class TestQueue:
         assert outcomes[Outcome.THROTTLED] == 30 * 200 - outcomes[Outcome.SUCCESS]
         assert sum(p.invocations for p in world.periods) == outcomes[Outcome.SUCCESS]
 
+    def test_a_quiet_endpoint_saves_up_a_second_of_throttled_rate_at_most(self) -> None:
+        world = World(behaviour(cpu_ms=1, throttle_tps=10))
+        world.play([START + 3600] * 50, START + 3610)
+        assert world.outcomes()[Outcome.SUCCESS] == 10
+
     @settings(max_examples=25, deadline=None)
     @given(
         seed=st.integers(0, 10_000),
@@ -348,7 +353,10 @@ class TestLife:
         world = World(behaviour(cpu_ms=1000, cpu_ms_cv=0), vcpus=1, instance_count=3)
         world.play([START] * 9, START + 0.1)
         world.endpoint.scale(START + 0.1, 1)
-        world.play([START + 0.2], START + 20)
+        world.play([START + 0.2], START + 1.5)
+        # The router's view of the one that is left, after all three have answered.
+        assert world.endpoint._outstanding == [3]
+        world.drain(START + 20)
         assert world.outcomes() == {Outcome.SUCCESS: 10}
         assert world.endpoint._outstanding == [0]
 
