@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from aws_lambda_powertools import Logger, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.metrics.functions import is_metrics_disabled
@@ -27,4 +25,4 @@ def publish(name: str, value: float, unit: MetricUnit = MetricUnit.Count) -> Non
         return
     # Not Metrics: it collects in one set for the whole process, where local functions run together.
     with single_metric(name=name, unit=unit, value=value) as metric:
-        metric.add_metadata(key="correlation_id", value=json.dumps(logger.get_correlation_id()))
+        metric.add_metadata(key="correlation_id", value=str(logger.get_correlation_id()))
