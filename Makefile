@@ -60,7 +60,7 @@ $(VENV)/.lint: requirements/lint.txt tools/asl-validator/package-lock.json $(VEN
 $(DEPLOY)/.deploy: requirements/deploy.txt $(VENV)/.uv
 	@echo "installing $<"
 	@$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python $(DEPLOY)
-	@$(UV) pip install --quiet --python $(DEPLOY)/bin/python --require-hashes -r $<
+	@$(UV) pip install --quiet --python $(DEPLOY)/bin/python --require-hashes --only-binary :all: -r $<
 	@touch $@
 
 .PHONY: install install-test install-lint
