@@ -1,0 +1,80 @@
+"""The burst: when to double, when to stop, how long to look."""
+
+from __future__ import annotations
+
+import pytest
+
+from load_generator.ledger import Second
+from load_generator.saturation import Stage, measured_seconds, next_concurrency, saturation
+from load_generator.spec import BurstSpec
+
+BURST = BurstSpec(start_concurrency=48, max_concurrency=300, stage_seconds=3)
+
+
+def stage(concurrency: int, tps: int, errors: int = 0) -> Stage:
+    figures = Second()
+    figures.succeeded = 2 * tps
+    if errors:
+        figures.errors = {"throttled": errors}
+    return Stage(concurrency, 100, 102, figures, None)
+
+
+@pytest.mark.parametrize(
+    "stages, expected",
+    [
+        ([], 48),
+        ([stage(48, 100)], 96),
+        ([stage(48, 100), stage(96, 200)], 192),
+        ([stage(48, 100), stage(96, 200), stage(192, 390)], 300),
+        # At the limit.
+        ([stage(48, 100), stage(96, 200), stage(192, 390), stage(300, 600)], None),
+        # Grows by less than five percent.
+        ([stage(48, 200), stage(96, 209)], None),
+        ([stage(48, 200), stage(96, 211)], 192),
+        # Compared with the best so far, not the last.
+        ([stage(48, 200), stage(96, 220), stage(192, 225)], None),
+        # Errors appear: more than one in two hundred.
+        ([stage(48, 100, errors=1)], 96),
+        ([stage(48, 100, errors=2)], None),
+        ([stage(48, 0, errors=500)], None),
+        ([stage(48, 0)], None),
+    ],
+)
+def test_concurrency_doubles_while_throughput_grows(
+    stages: list[Stage], expected: int | None
+) -> None:
+    assert next_concurrency(BURST, stages) == expected
+
+
+def test_the_burst_always_ends() -> None:
+    stages: list[Stage] = []
+    while (concurrency := next_concurrency(BURST, stages)) is not None:
+        stages.append(stage(concurrency, 10 ** (len(stages) + 1)))
+        assert len(stages) < 10
+    assert stages[-1].concurrency == BURST.max_concurrency
+
+
+def test_saturation_is_the_best_rate_of_successes() -> None:
+    best = stage(96, 200, errors=100)
+    assert saturation([stage(48, 190), best, stage(192, 150)]) is best
+    assert saturation([]) is None
+    assert saturation([stage(48, 0, errors=7)]) is None
+
+
+@pytest.mark.parametrize(
+    "start, latency_ms, expected",
+    [
+        (100.05, None, (101, 103)),
+        (100.05, 20.0, (101, 103)),
+        (100.05, 240.0, (101, 103)),
+        # Settles for one and a half latencies, is measured for four.
+        (100.05, 1_000.0, (102, 106)),
+        (100.05, 10_000.0, (116, 156)),
+        # A start late in a second leaves the settling its time.
+        (100.5, 20.0, (102, 104)),
+    ],
+)
+def test_a_stage_lasts_some_latencies(
+    start: float, latency_ms: float | None, expected: tuple[int, int]
+) -> None:
+    assert measured_seconds(BURST, start, latency_ms) == expected
