@@ -6,8 +6,8 @@ PYTHON ?=
 VENV   := .venv
 DEPLOY := .venv-deploy
 UV     := $(VENV)/bin/uv
-# One line for each run: what the last `make size` ended with. See "Exit codes".
-STATUS := $(VENV)/.size-status
+# What the sizing of this very make ended with. See "Exit codes".
+STATUS := $(VENV)/.size-status-$(shell echo $$PPID)
 
 export REQUEST MODELS OUT MODEL TYPE COUNT
 export UV_PYTHON_DOWNLOADS := never
@@ -75,12 +75,13 @@ install-lint: $(VENV)/.lint $(DEPLOY)/.deploy
 # up to date; lines marked + run even then. So these goals run with -q: the sizing in a + line that
 # never fails, then a line that fails (2), or one that -q takes for work not done (1), or none (0).
 SIZINGS := demo size
-ifneq (,$(filter $(SIZINGS),$(MAKECMDGOALS)))
-ifeq (,$(findstring n,$(firstword -$(MAKEFLAGS))))
+ifneq (,$(MAKECMDGOALS))
+ifeq (,$(filter-out $(SIZINGS),$(MAKECMDGOALS))$(findstring n,$(firstword -$(MAKEFLAGS))))
 MAKEFLAGS += -q
 RUN := -+
 endif
 endif
+ENDED_WITH = $(shell cat $(STATUS) 2>/dev/null; rm -f $(STATUS))
 
 # Not $(MAKE) in the recipe itself: make would run that line even with -n.
 INSTALLING := $(MAKE) --silent --no-print-directory install
@@ -90,7 +91,7 @@ demo: REQUEST := examples/distilbert.json
 demo: ## size the endpoint of examples/distilbert.json on the embedded AWS
 size: ## the same for REQUEST=<file> [MODELS=<file>] [OUT=<dir>]
 $(SIZINGS): run-sizing
-	$(if $(filter 0,$(shell cat $(STATUS))),,$(if $(filter 2,$(shell cat $(STATUS))),+@exit 2,@exit 1))
+	$(eval status := $(ENDED_WITH))$(if $(filter 0,$(status)),,$(if $(filter 2,$(status)),+@exit 2,@exit 1))
 
 run-sizing:
 	$(RUN)@if [ -z "$$REQUEST" ]; then \
@@ -103,7 +104,10 @@ run-sizing:
 
 .PHONY: endpoint
 endpoint: $(VENV)/.local ## only a local endpoint: MODEL=<id> TYPE=<ml.x> COUNT=<n> [MODELS=<file>]
-	@exec $(VENV)/bin/python -m local endpoint --model "$$MODEL" --type "$$TYPE" --count "$$COUNT" \
+	@if [ -z "$$MODEL" ] || [ -z "$$TYPE" ] || [ -z "$$COUNT" ]; then \
+	    echo "make endpoint MODEL=<id> TYPE=<ml.x> COUNT=<n> [MODELS=<file>]" >&2; exit 1; \
+	fi; \
+	exec $(VENV)/bin/python -m local endpoint --model "$$MODEL" --type "$$TYPE" --count "$$COUNT" \
 	    $${MODELS:+--models "$$MODELS"}
 
 # --- Checks and build --------------------------------------------------------------------------

@@ -93,6 +93,34 @@ def test_the_last_run_s_status_does_not_stay(project: Path) -> None:
     assert make(project, "size", "REQUEST=0").returncode == 0
 
 
+def test_sizings_side_by_side_keep_their_own_status(project: Path) -> None:
+    running = [
+        subprocess.Popen(
+            ["make", "size", f"REQUEST={status}"],
+            cwd=project,
+            env=environment(),
+            stderr=subprocess.DEVNULL,
+        )
+        for status in (0, 1, 2, 0, 1, 2)
+    ]
+    assert [each.wait(timeout=60) for each in running] == [0, 1, 2, 0, 1, 2]
+    assert list(project.glob(".venv/.size-status*")) == []
+
+
+def test_other_goals_beside_a_sizing_are_made(project: Path) -> None:
+    done = make(project, "help", "size", "REQUEST=0")
+    assert done.returncode == 0
+    assert "list the targets" in done.stdout
+    assert "arguments|size|0" in done.stdout
+    assert make(project, "help", "size", "REQUEST=1").returncode != 0
+
+
+def test_an_endpoint_needs_all_of_its_variables(project: Path) -> None:
+    done = make(project, "endpoint", "MODEL=m", "TYPE=ml.m5.large")
+    assert done.stderr.startswith("make endpoint MODEL=<id> TYPE=<ml.x> COUNT=<n>")
+    assert done.returncode != 0
+
+
 def test_arguments_reach_the_command_as_they_are(project: Path) -> None:
     done = make(project, "size", "REQUEST=0", "MODELS=a b'c.yaml", 'OUT=out "1" $$HOME')
     assert done.stdout == 'arguments|size|0|--models|a b\'c.yaml|--out|out "1" $HOME\n'

@@ -251,7 +251,7 @@ def test_every_path_must_assign_a_variable() -> None:
     ],
 )
 def test_an_integration_writes_an_object_out_as_json(input_: Any) -> None:
-    start = {
+    start: dict[str, Any] = {
         "Create.Resource": "arn:aws:states:::states:startExecution.sync:2",
         "Create.Arguments": {"StateMachineArn": "arn", "Input": input_},
     }
