@@ -96,6 +96,7 @@ class _Run:
         self.connections: list[_Connection] = []
         self.started_at = time.perf_counter()
         self.unanswered = 0
+        self.opening: set[asyncio.Task[None]] = set()
 
     def answered(self, due: float, status: int) -> None:
         now = time.perf_counter()
@@ -103,15 +104,24 @@ class _Run:
         self.load.statuses[status] += 1
         self.load.answers.append((now - self.started_at, now - due, status))
 
-    async def send(self, due: float) -> None:
+    def send(self, due: float) -> None:
         self.unanswered += 1
         if self.idle:
             self.idle.pop().send(due)
-            return
+        else:
+            task = asyncio.ensure_future(self._send_on_new_connection(due))
+            self.opening.add(task)
+            task.add_done_callback(self.opening.discard)
+
+    async def _send_on_new_connection(self, due: float) -> None:
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            lambda: _Connection(self), self.host, self.port
-        )
+        try:
+            _, connection = await loop.create_connection(
+                lambda: _Connection(self), self.host, self.port
+            )
+        except OSError:
+            self.answered(due, 0)
+            return
         self.connections.append(connection)
         connection.send(due)
 
@@ -130,7 +140,6 @@ async def offer(
     """
     load = OfferedLoad(tps, seconds)
     run = _Run(url, endpoint_name, body, load)
-    opening: set[asyncio.Task[None]] = set()
     sent, total = 0, round(tps * seconds)
     try:
         while sent < total:
@@ -139,9 +148,7 @@ async def offer(
             load.lag_seconds = max(load.lag_seconds, elapsed - sent / tps)
             due_by_now = min(total, int(elapsed * tps) + 1)
             for number in range(sent, due_by_now):
-                task = asyncio.ensure_future(run.send(run.started_at + number / tps))
-                opening.add(task)
-                task.add_done_callback(opening.discard)
+                run.send(run.started_at + number / tps)
             sent = due_by_now
         deadline = time.perf_counter() + _LAST_ANSWERS_SECONDS
         while run.unanswered and time.perf_counter() < deadline:

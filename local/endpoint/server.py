@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import os
+import resource
 import signal
 import sys
 import time
@@ -208,6 +209,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from local.endpoint.publisher import Publisher  # boto3 takes most of the start's time
 
         publisher = Publisher(options.cloudwatch_url, options.region)
+    # A connection is an open file, and the usual limit of 1024 is less than a burst's concurrency.
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     gc.collect()
     gc.freeze()

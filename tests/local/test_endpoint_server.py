@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -189,6 +192,21 @@ def test_many_threads_get_each_their_own_answer() -> None:
         for thread in threads:
             thread.join()
         assert not wrong
+
+
+def test_more_connections_than_the_usual_limit_of_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, soft), hard))
+    try:
+        server = EndpointServer.start(cloudwatch_url=None, region="us-east-1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with server, contextlib.ExitStack() as connections:
+        create(server, "e", behaviour=ModelBehaviour(cpu_ms=1, startup_seconds=0))
+        split = urlsplit(server.url)
+        for _ in range(400):
+            connections.enter_context(socket.create_connection((split.hostname, split.port)))
+        assert asyncio.run(offer(server.url, "e", b"{}", tps=20, seconds=0.5)).statuses == {200: 10}
 
 
 def test_stop_leaves_no_process() -> None:
