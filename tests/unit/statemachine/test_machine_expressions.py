@@ -94,6 +94,16 @@ def test_a_failure_becomes_a_record_of_a_load_test(failure, cause, machine):
         assert parsed.files == f"s3://results/{LOAD_TEST['prefix']}"
 
 
+def test_a_request_is_kept_without_its_large_payloads(machine):
+    request = {"dry_run": False, "payloads": {"inline": [{"body": "x" * 200_000}]}}
+    moved = {"s3_uri": "s3://results/payloads.jsonl"}
+    states = {"result": {"Payload": {"sizing": {"request": {"payloads": moved}}}}}
+    kept = machine("sizing").evaluate(
+        "ResolveRequest", "Assign", "request", states=states, request=request
+    )
+    assert kept == {"dry_run": False, "payloads": moved}
+
+
 def test_the_sizing_fails_by_the_name_of_its_error(machine):
     failure = machine("sizing").evaluate(
         "Failed", "Assign", "failure", states={"input": OF_FUNCTION}
