@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache, partialmethod
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from botocore.exceptions import ClientError
 from botocore.model import Shape, StructureShape
 from moto.stepfunctions.parser.api import (
     EvaluationFailedEventDetails,
+    ExecutionStatus,
     HistoryEventType,
     TaskFailedEventDetails,
 )
@@ -66,6 +68,12 @@ from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_funct
     WaitFunction,
 )
 from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
+from moto.stepfunctions.parser.asl.eval.program_state import (
+    ProgramEnded,
+    ProgramError,
+    ProgramStopped,
+    ProgramTimedOut,
+)
 from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
@@ -158,7 +166,7 @@ def patches(
         state_task_service_sfn,
         state_task_service_sns,
     ):
-        yield Patch(module, "boto_client_for", _client_for)
+        yield Patch(module, "boto_client_for", client_of_interpreter)
     yield Patch(StateTaskService, "_get_boto_service_name", _boto3_service)
     yield Patch(StateTaskService, "_normalise_parameters", _parameters_to_api)
     yield Patch(StateTaskService, "_normalise_response", _response_from_api)
@@ -348,7 +356,7 @@ def _client(service: str, region: str) -> Any:
     return session.client(service, region_name=region, config=config)
 
 
-def _client_for(region: str, service: str, **_: Any) -> Any:
+def client_of_interpreter(region: str, service: str, **_: Any) -> Any:
     """One client for each service: making one takes longer than most calls."""
     with _client_lock:
         return _client(service, region)
@@ -368,7 +376,7 @@ def _operation(
     task: Any, boto_service_name: str | None, service_action_name: str | None
 ) -> tuple[Shape | None, Shape | None]:
     service = task._get_boto_service_name(boto_service_name)
-    meta = _client_for("us-east-1", service).meta
+    meta = client_of_interpreter("us-east-1", service).meta
     action = meta.method_to_api_mapping[task._get_boto_service_action(service_action_name)]
     operation = meta.service_model.operation_model(action)
     return operation.input_shape, operation.output_shape
@@ -433,7 +441,7 @@ class _TaskRun:
 
     @staticmethod
     def of(state: Any, env: Any, resource_runtime_part: Any, **_: Any) -> _TaskRun:
-        client = _client_for(resource_runtime_part.region, "ecs")
+        client = client_of_interpreter(resource_runtime_part.region, "ecs")
         return _TaskRun(state, env, client, env.stack.pop()["Tasks"][0])
 
     def __call__(self) -> dict[str, Any] | None:
@@ -463,7 +471,7 @@ class _NestedExecution:
 
     @staticmethod
     def of(state: Any, env: Any, resource_runtime_part: Any, **others: Any) -> _NestedExecution:
-        client = _client_for(resource_runtime_part.region, "stepfunctions")
+        client = client_of_interpreter(resource_runtime_part.region, "stepfunctions")
         arn = env.stack[-1]["ExecutionArn"]
         resolve = _sync2_of_moto(
             state, env=env, resource_runtime_part=resource_runtime_part, **others
@@ -523,20 +531,31 @@ def _publish(manager: Any, on_event: Callable[[HistoryEvent], None], **event: An
     on_event(HistoryEvent(manager.execution_arn, manager._history_event_list[-1]))
 
 
-_execution_terminated = vars(BaseExecutionWorkerCommunication)["terminated"]
-
-
 def _terminated(communication: Any, on_end: Callable[[ExecutionEnd], None]) -> None:
-    _execution_terminated(communication)
+    """The status is set last: who sees it sees the output, which is JSON even of a string."""
     execution = communication.execution
+    state = execution.exec_worker.env.program_state()
+    execution.stop_date = datetime.now(UTC)
+    status = ExecutionStatus.FAILED
+    if isinstance(state, ProgramEnded):
+        status = ExecutionStatus.SUCCEEDED
+        execution.output = json.dumps(execution.exec_worker.env.states.get_input())
+    elif isinstance(state, ProgramError):
+        failure: Any = state.error or {}
+        execution.error, execution.cause = failure.get("error"), failure.get("cause")
+    elif isinstance(state, ProgramStopped):
+        status = ExecutionStatus.ABORTED
+    elif isinstance(state, ProgramTimedOut):
+        status = ExecutionStatus.TIMED_OUT
+    execution.exec_status = status
     on_end(
         ExecutionEnd(
             execution_arn=execution.exec_arn,
             state_machine_arn=execution.state_machine_arn,
             name=execution.name,
-            status=execution.status,
+            status=status.value,
             input=execution.execution_input,
-            output=None if execution.output is None else json.dumps(execution.output),
+            output=execution.output,
             error=execution.error,
             cause=execution.cause,
         )

@@ -1,0 +1,332 @@
+"""The whole stack under test: the shipped machines and functions, with a stub at each far end.
+
+Real: the state machines, the functions, and every API between them. Not real: the load (tasks run
+``stub_task.py``, and the metrics that such a load would leave are put straight into the store) and
+the length of waits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import yaml
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.sns.models import sns_backends
+
+from local.embedded import REGION, EmbeddedAws
+from local.endpoint.behaviour import load_models
+from local.image import Image
+from local.stepfunctions import HistoryEvent, client_of_interpreter
+from tests.statemachine import stub_task
+
+WAIT_SCALE = 0.002
+VCPUS = 4  # of ml.m5.xlarge and ml.c5.xlarge
+MODELS = {
+    "model": {"cpu_ms": 1, "startup_seconds": 0.05},
+    "broken": {"startup_seconds": 0.05, "fail_startup": "the container did not answer /ping"},
+    "no-capacity": {"startup_seconds": 0, "fail_startup": "InsufficientInstanceCapacity error"},
+    "slow-start": {"startup_seconds": 3600},
+    "half-broken": {
+        "cpu_ms": 1,
+        "startup_seconds": 0.05,
+        "instance_types": {"ml.c5.xlarge": {"fail_startup": "no such image for this type"}},
+    },
+    "throttled": {"cpu_ms": 1, "startup_seconds": 0, "throttle_tps": 0.001},
+}
+
+
+def a_request(model: str = "model", **changes: Any) -> dict[str, Any]:
+    """A request that two instances of ml.m5.xlarge meet at 65 %."""
+    return {
+        "model": {
+            "hugging_face": {
+                "model_id": model,
+                "task": "text-classification",
+                "transformers_version": "4.17.0",
+                "pytorch_version": "1.10.2",
+                "py_version": "py38",
+            }
+        },
+        "instance_types": ["ml.m5.xlarge"],
+        "payloads": {"inline": [{"body": "{}"}]},
+        "target": {"tps": 260},
+        "measurement": {"metric_period_seconds": 10, "settle_seconds": 0, "steady_seconds": 10},
+        **changes,
+    }
+
+
+@dataclass(frozen=True)
+class Execution:
+    """An execution that has ended."""
+
+    arn: str
+    status: str
+    output: Any
+    error: str | None
+    cause: str
+    #: Names of the states it entered, in their order.
+    states: list[str]
+
+
+@dataclass
+class StackUnderTest:
+    """The embedded AWS, and what tests do with it."""
+
+    aws: EmbeddedAws
+    behaviours: Path
+    entered: dict[str, list[str]] = field(default_factory=dict)
+    metrics_missing: bool = False
+
+    # --- Running ----------------------------------------------------------------------------
+
+    def start(self, machine: str, given: Any, name: str | None = None) -> str:
+        """Start an execution of a machine by its name in the template; returns its ARN."""
+        arguments = {"name": name} if name else {}
+        started = self.aws.client("stepfunctions").start_execution(
+            stateMachineArn=self.aws.state_machine_arn(machine),
+            input=json.dumps(given),
+            **arguments,
+        )
+        return str(started["executionArn"])
+
+    def wait(self, arn: str, seconds: float = 60) -> Execution:
+        """Wait until an execution has ended."""
+        client = self.aws.client("stepfunctions")
+        deadline = time.monotonic() + seconds
+        while (seen := client.describe_execution(executionArn=arn))["status"] == "RUNNING":
+            assert time.monotonic() < deadline, f"still in {self.entered.get(arn, [])[-5:]}"
+            time.sleep(0.05)
+        return Execution(
+            arn=arn,
+            status=seen["status"],
+            output=json.loads(seen["output"]) if "output" in seen else None,
+            error=seen.get("error"),
+            cause=seen.get("cause", ""),
+            states=list(self.entered.get(arn, [])),
+        )
+
+    def run(self, machine: str, given: Any) -> Execution:
+        """Run an execution to its end."""
+        return self.wait(self.start(machine, given))
+
+    def wait_for_state(self, arn: str, state: str, seconds: float = 60) -> None:
+        """Wait until an execution has entered a state."""
+        deadline = time.monotonic() + seconds
+        while state not in self.entered.get(arn, []):
+            assert time.monotonic() < deadline, f"{state} not entered: {self.entered.get(arn)}"
+            time.sleep(0.02)
+
+    def executions(self, machine: str, status: str | None = None) -> list[str]:
+        """ARNs of a machine's executions, the newest first."""
+        filtered = {"statusFilter": status} if status else {}
+        listed = self.aws.client("stepfunctions").list_executions(
+            stateMachineArn=self.aws.state_machine_arn(machine), **filtered
+        )
+        return [each["executionArn"] for each in listed["executions"]]
+
+    # --- Making things go wrong -------------------------------------------------------------
+
+    def load_tests(self, **patterns: str) -> None:
+        """What load tests do whose id matches a pattern; see ``stub_task``."""
+        self.behaviours.write_text(json.dumps(patterns))
+
+    @contextmanager
+    def refused(
+        self,
+        service: str,
+        operation: str,
+        code: str,
+        message: str = "made to fail",
+        *,
+        times: int = 1_000,
+        only: str = "",
+    ) -> Iterator[list[Mapping[str, Any]]]:
+        """The API refuses a call that a state machine makes.
+
+        Args:
+            service: As boto3 calls it.
+            operation: As the API calls it.
+            code: Error code; the machine sees it as the integration names it.
+            message: Error message.
+            times: How often.
+            only: Only requests that contain this.
+
+        Yields:
+            The requests that were refused so far.
+        """
+        refusals: list[Mapping[str, Any]] = []
+
+        def refuse(params: Mapping[str, Any], **_: Any) -> Any:
+            if len(refusals) >= times or only not in f"{params['url']} {params['body']!r}":
+                return None
+            refusals.append(params)
+            error = {"Code": code, "Message": message}
+            answer = {"HTTPStatusCode": 400, "RequestId": "made-up", "RetryAttempts": 0}
+            return SimpleNamespace(status_code=400), {"Error": error, "ResponseMetadata": answer}
+
+        events = client_of_interpreter(REGION, service).meta.events
+        name = f"before-call.{events_name(service)}.{operation}"
+        events.register(name, refuse)
+        try:
+            yield refusals
+        finally:
+            events.unregister(name, refuse)
+
+    # --- What was left ----------------------------------------------------------------------
+
+    def left(self) -> list[str]:
+        """Everything that a sizing creates and that is still there."""
+        sagemaker = self.aws.client("sagemaker")
+        prefix = "endpoint-sizer-"
+        names = [
+            *(f"model/{each['ModelName']}" for each in sagemaker.list_models()["Models"]),
+            *(
+                f"endpoint-config/{each['EndpointConfigName']}"
+                for each in sagemaker.list_endpoint_configs()["EndpointConfigs"]
+            ),
+            *(
+                f"endpoint/{each['EndpointName']}"
+                for each in sagemaker.list_endpoints()["Endpoints"]
+            ),
+        ]
+        return [
+            *(name for name in names if prefix in name),
+            *(task.task_arn for task in self.aws.tasks.running()),
+            *(
+                arn
+                for machine in ("SizingStateMachine", "LoadTestStateMachine", "CleanUpStateMachine")
+                for arn in self.executions(machine, "RUNNING")
+            ),
+        ]
+
+    def settle(self, seconds: float = 20) -> list[str]:
+        """What is left when everything that an event set off has ended."""
+        deadline = time.monotonic() + seconds
+        while (left := self.left()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return left
+
+    def messages(self) -> list[tuple[str, str]]:
+        """Subjects and texts of the messages that were published, oldest first."""
+        topic = sns_backends[DEFAULT_ACCOUNT_ID][REGION].topics[self.aws.stack.ref("Topic")]
+        return [(each[2], each[1]) for each in topic.sent_notifications]
+
+    def result(self, execution: Execution) -> dict[str, Any]:
+        """A sizing's result.json."""
+        bucket, key = execution.output["result_uri"].removeprefix("s3://").split("/", 1)
+        body = self.aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"]
+        document: dict[str, Any] = json.loads(body.read())
+        return document
+
+    # --- Behind the scenes ------------------------------------------------------------------
+
+    def on_event(self, event: HistoryEvent) -> None:
+        """Note the states that are entered; leave a load test's metrics when it starts."""
+        details = event.event
+        if "stateEnteredEventDetails" in details:
+            entered = self.entered.setdefault(event.execution_arn, [])
+            entered.append(details["stateEnteredEventDetails"]["name"])
+        is_load_test = "-load-test:" in event.execution_arn
+        if is_load_test and "executionStartedEventDetails" in details and not self.metrics_missing:
+            given = json.loads(details["executionStartedEventDetails"]["input"])
+            if "endpoint_name" in given.get("spec", {}):
+                self._put_metrics(given["spec"])
+
+    def _put_metrics(self, spec: Mapping[str, Any]) -> None:
+        count = stub_task.instance_count(spec["load_test_id"])
+        dimensions = [
+            {"Name": "EndpointName", "Value": spec["endpoint_name"]},
+            {"Name": "VariantName", "Value": "AllTraffic"},
+        ]
+
+        def put(namespace: str, second: int, **values: tuple[float, int]) -> None:
+            self.aws.metrics.put(
+                namespace,
+                [
+                    {
+                        "MetricName": name,
+                        "Dimensions": dimensions,
+                        "Timestamp": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(second)),
+                        "Values": [value],
+                        "Counts": [samples],
+                    }
+                    for name, (value, samples) in values.items()
+                ],
+            )
+
+        steps = zip(stub_task.offered(dict(spec)), stub_task.windows(dict(spec)), strict=True)
+        for rate, (start, end) in steps:
+            busy = min(1.0, rate / (count * stub_task.SATURATION_TPS))
+            requests = round(rate * (end - start))
+            put(
+                "/aws/sagemaker/Endpoints",
+                start,
+                CPUUtilization=(busy * 100 * VCPUS, count),
+                MemoryUtilization=(40.0, count),
+                DiskUtilization=(10.0, count),
+            )
+            put(
+                "AWS/SageMaker",
+                start,
+                Invocations=(1.0, requests),
+                ModelLatency=(20_000.0, requests),
+                OverheadLatency=(1_000.0, requests),
+                Invocation4XXErrors=(0.0, requests),
+                Invocation5XXErrors=(0.0, requests),
+            )
+
+
+def events_name(service: str) -> str:
+    """What botocore calls a service in the names of its events."""
+    return {"stepfunctions": "sfn", "events": "eventbridge"}.get(service, service)
+
+
+@contextmanager
+def stack_under_test(folder: Path, **options: Any) -> Iterator[StackUnderTest]:
+    """The stack, for as long as the context lasts."""
+    models = folder / "models.yaml"
+    models.write_text(yaml.safe_dump(MODELS))
+    behaviours = folder / "behaviours.json"
+    behaviours.write_text("{}")
+    script = Path(stub_task.__file__)
+    image = Image(
+        ("python", "-I", "-S", script.name), {"STUB_BEHAVIOUR": str(behaviours)}, script.parent
+    )
+    under_test: list[StackUnderTest] = []
+
+    def on_event(event: HistoryEvent) -> None:
+        under_test[0].on_event(event)
+
+    with EmbeddedAws(
+        models=load_models(models),
+        logs=folder / "logs",
+        wait_scale=WAIT_SCALE,
+        image=image,
+        on_event=on_event,
+        **options,
+    ) as aws:
+        under_test.append(StackUnderTest(aws, behaviours))
+        yield under_test[0]
+
+
+def all_states(definition: Mapping[str, Any]) -> set[str]:
+    """Names of all states of a machine, nested ones too."""
+    names: set[str] = set()
+    for name, state in definition["States"].items():
+        names.add(name)
+        inner = [*state.get("Branches", ()), *filter(None, [state.get("ItemProcessor")])]
+        names.update(*(all_states(each) for each in inner))
+    return names
+
+
+def subjects(messages: list[tuple[str, str]], pattern: str) -> list[str]:
+    """The subjects that match a pattern."""
+    return [subject for subject, _ in messages if re.search(pattern, subject)]

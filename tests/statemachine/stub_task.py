@@ -1,0 +1,124 @@
+"""A load generator task that generates no load: the leader claims what the endpoint would show.
+
+Run by the embedded AWS in the place of the real image, with the same environment. It behaves as the
+file that STUB_BEHAVIOUR names says: JSON, from a pattern of load test ids to one of
+  "ok"       the leader writes a load test that ran to its end
+  "failed"   the leader writes that it failed, and exits with 1
+  "killed"   the worker exits with 137 and writes nothing; the leader goes on until it is stopped
+  "hangs"    nothing ends
+"""
+
+import json
+import os
+import re
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+HANGS_SECONDS = 120
+#: Nobody checks the signature, but without one the bucket is closed.
+SIGNED = {
+    "Authorization": "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/s3/aws4_request, "
+    "SignedHeaders=host, Signature=none"
+}
+#: What one instance of the model behind all stubs can serve.
+SATURATION_TPS = 200.0
+
+
+def main() -> int:
+    """Run; returns the exit code."""
+    bucket_and_prefix = os.environ["LOAD_TEST_URI"].removeprefix("s3://")
+    url = f"{os.environ['AWS_ENDPOINT_URL_S3']}/{bucket_and_prefix}"
+    role = os.environ["LOAD_TEST_ROLE"]
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{url}spec.json", headers=SIGNED)
+    ) as answer:
+        spec = json.load(answer)
+    behaviour = _behaviour(spec["load_test_id"])
+    if behaviour == "hangs" or (behaviour == "killed" and role == "leader"):
+        time.sleep(HANGS_SECONDS)
+    if behaviour == "killed":
+        return 137
+    if role == "worker":
+        return 0
+    failed = behaviour == "failed"
+    document = load_test(spec)
+    if failed:
+        error = {"name": "WorkerLost", "message": "worker 0 has gone silent"}
+        document |= {"status": "FAILED", "error": error, "steps": []}
+    body = json.dumps(document).encode()
+    target = f"{url}load_test.json"
+    urllib.request.urlopen(urllib.request.Request(target, body, SIGNED, method="PUT"))
+    return 1 if failed else 0
+
+
+def _behaviour(load_test_id: str) -> str:
+    behaviours: dict[str, str] = json.loads(Path(os.environ["STUB_BEHAVIOUR"]).read_text())
+    for pattern, behaviour in behaviours.items():
+        if re.search(pattern, load_test_id):
+            return behaviour
+    return "ok"
+
+
+def instance_count(load_test_id: str) -> int:
+    """From the id, such as ``ml-m5-xlarge-2-verify-1``."""
+    match = re.search(r"-(\d+)-[a-z]+-\d+$", load_test_id)
+    assert match is not None, load_test_id
+    return int(match[1])
+
+
+def windows(spec: dict) -> list[tuple[int, int]]:
+    """The steps' steady windows: long ago, and no two load tests have the same."""
+    number = sum(map(ord, spec["load_test_id"] + spec["endpoint_name"]))
+    start = 1_600_000_000 + number % 9973 * 10_000
+    return [(start + 100 * step, start + 100 * step + 10) for step in range(len(spec["steps"]))]
+
+
+def offered(spec: dict) -> list[float]:
+    """The steps' rates."""
+    return [
+        step.get("offered_tps") or step["saturation_fraction"] * SATURATION_TPS
+        for step in spec["steps"]
+    ]
+
+
+def load_test(spec: dict) -> dict:
+    """load_test.json of a load test that ran to its end."""
+    now = time.time()
+    steps = []
+    for rate, (start, end) in zip(offered(spec), windows(spec), strict=True):
+        count = round(rate * (end - start))
+        steps.append(
+            {
+                "offered_tps": rate,
+                "window": {"start": start, "end": end},
+                "achieved_tps": count / (end - start),
+                "answers": count,
+                "invocations": count,
+                "error_percent": 0.0,
+                "errors": {},
+                "client_latency_ms": {"mean": 21, "p50": 20, "p90": 25, "p99": 30, "max": 40},
+                "client_limited": None,
+                "workers": {"count": spec["workers"], "cpu_percent_max": 20.0, "lag_ms_p99": 0.2},
+            }
+        )
+    return {
+        "load_test_id": spec["load_test_id"],
+        "endpoint_name": spec["endpoint_name"],
+        "status": "COMPLETED",
+        "error": None,
+        "started_at": now,
+        "finished_at": now,
+        "workers": spec["workers"],
+        "worker_vcpus": spec["worker_vcpus"],
+        "saturation": {"tps": SATURATION_TPS, "concurrency": 8, "stages": []}
+        if spec.get("burst")
+        else None,
+        "steps": steps,
+        "timeline": [],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
