@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import botocore
+import botocore.session
 import pytest
 
 from sizing import names
@@ -245,3 +249,84 @@ def test_the_longest_prefix_leaves_room_for_the_longest_instance_type(template):
     assert re.match(pattern, prefix)
     assert not re.match(pattern, prefix + "a")
     assert names.resource_name(prefix, "3f2a9c1b7d4e", longest)
+
+
+# --- Functions -----------------------------------------------------------------------------------
+
+#: IAM's names where they are not those of boto3.
+IAM_CLIENTS = {"stepfunctions": "states", "sagemaker-runtime": "sagemaker"}
+IAM_ACTIONS = {"s3:HeadObject": "s3:GetObject"}
+#: Allowed though no function asks for it by name.
+UNASKED = {"logs:CreateLogStream", "logs:PutLogEvents", "s3:ListBucket"}
+
+
+def modules_of(folder: str) -> set[Path]:
+    """The modules of the project that a function imports, directly or not."""
+    root = ROOT / "functions"
+    found: set[Path] = set()
+    ahead = [root / folder / "app.py"]
+    while ahead:
+        module = ahead.pop()
+        if module in found or not module.is_file():
+            continue
+        found.add(module)
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                package = root / node.module.replace(".", "/")
+                ahead.append(package.with_suffix(".py"))
+                ahead += [package / f"{alias.name}.py" for alias in node.names]
+    return found
+
+
+@cache
+def operations(service: str) -> list[str]:
+    model = botocore.session.get_session().get_service_model(service)
+    return list(model.operation_names)
+
+
+@cache
+def actions_called(module: Path) -> set[str]:
+    """IAM's names of the operations of AWS that a module mentions."""
+    tree = ast.parse(module.read_text())
+    mentioned = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    mentioned |= {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    services = {
+        node.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "client"
+        and isinstance(node.args[0], ast.Constant)
+    }
+    called = set()
+    for service in services:
+        for operation in operations(service):
+            if botocore.xform_name(operation) in mentioned:
+                action = f"{IAM_CLIENTS.get(service, service)}:{operation}"
+                called.add(IAM_ACTIONS.get(action, action))
+    return called
+
+
+def test_functions_may_do_what_their_code_does_and_no_more(template):
+    """A module that several functions share may do more than each of them asks of it."""
+    functions = {
+        resource["Properties"]["Handler"].partition(".")[0]: {
+            action
+            for statement in statements(template, logical_id.removesuffix("Function") + "Role")
+            for action in as_list(statement["Action"])
+        }
+        for logical_id, resource in template["Resources"].items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+    modules = {folder: modules_of(folder) for folder in functions}
+    for module in set().union(*modules.values()):
+        users = [folder for folder in functions if module in modules[folder]]
+        allowed = set().union(*(functions[folder] for folder in users))
+        assert actions_called(module) <= allowed, module.relative_to(ROOT)
+    for folder, allowed in functions.items():
+        called = set().union(*map(actions_called, modules[folder]))
+        assert allowed - UNASKED <= called, folder
