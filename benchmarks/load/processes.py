@@ -25,6 +25,12 @@ _ENVIRONMENT = {
 _FORGET = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "ECS_CONTAINER_METADATA_URI_V4")
 
 
+def base_environment() -> dict[str, str]:
+    """The environment of a client: this process's own, with credentials that open nothing."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _FORGET}
+    return inherited | _ENVIRONMENT
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a load test ended."""
@@ -63,10 +69,8 @@ class LoadTestProcesses:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "spec.json").write_text(json.dumps(specification))
-        inherited = {name: value for name, value in os.environ.items() if name not in _FORGET}
         self._environment = {
-            **inherited,
-            **_ENVIRONMENT,
+            **base_environment(),
             "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": url,
             "LOAD_TEST_URI": directory.as_uri(),
             **(environment or {}),

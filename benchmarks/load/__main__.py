@@ -1,0 +1,352 @@
+"""Measures the load generator against the method's own client: ``python -m benchmarks.load``.
+
+Prints a table of every round and one JSON line. How to read them: docs/load-generator.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.load import servers
+from benchmarks.load.processes import LoadTestProcesses, Outcome, base_environment
+
+BODY = json.dumps({"inputs": "I am super happy right now."})
+CONNECTIONS = 32
+RATES = (50, 200, 1000, 3000)
+_SEED = Path(__file__).parent / "seed_locustfile.py"
+_WRK_SCRIPT = """
+wrk.method = "POST"
+wrk.body = '{body}'
+wrk.headers["Content-Type"] = "application/json"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """What one client did in one round."""
+
+    requests: float
+    wall_seconds: float
+    core_seconds: float
+    failures: float
+
+    @property
+    def per_core_second(self) -> float:
+        """Requests for each second of CPU time of all processes of the client."""
+        return self.requests / self.core_seconds
+
+
+class CpuSampler:
+    """Samples the CPU time of processes several times a second, in a thread."""
+
+    def __init__(self, processes: Sequence[psutil.Process]) -> None:
+        self._processes = processes
+        self._samples: list[tuple[float, float]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            try:
+                times = [process.cpu_times() for process in self._processes]
+            except psutil.NoSuchProcess:
+                return
+            self._samples.append((time.time(), sum(each.user + each.system for each in times)))
+
+    def between(self, start: float, end: float) -> float:
+        """CPU seconds from ``start`` to ``end``, epoch seconds, interpolated."""
+        self._stop.set()
+        self._thread.join()
+        return self._at(end) - self._at(start)
+
+    def _at(self, moment: float) -> float:
+        before = max(sample for sample in self._samples if sample[0] <= moment)
+        after = min(sample for sample in self._samples if sample[0] >= moment)
+        if after[0] == before[0]:
+            return before[1]
+        share = (moment - before[0]) / (after[0] - before[0])
+        return before[1] + share * (after[1] - before[1])
+
+
+class Bench:
+    """The measurements, on a client core and a server core."""
+
+    def __init__(self, seconds: int, directory: Path) -> None:
+        cores = sorted(os.sched_getaffinity(0))
+        self.client_core = cores[0]
+        self.server_core = cores[-1]
+        self.pinned = len(cores) > 1
+        self._seconds = seconds
+        self._directory = directory
+        self._runs = 0
+
+    @property
+    def prefix(self) -> list[str]:
+        """What pins a client to its core."""
+        return ["taskset", "-c", str(self.client_core)]
+
+    def _run_directory(self) -> Path:
+        self._runs += 1
+        directory = self._directory / f"run-{self._runs}"
+        directory.mkdir()
+        return directory
+
+    def seed(self, url: str, certificate: Path, *, users: int = CONNECTIONS) -> Throughput:
+        """The method's own client: a Locust process with boto3 users."""
+        return self._seed(url, certificate, users, self._seconds)[0]
+
+    def _seed(
+        self, url: str, certificate: Path, users: int, seconds: int
+    ) -> tuple[Throughput, dict[str, Any]]:
+        directory = self._run_directory()
+        books = directory / "books.json"
+        process = psutil.Popen(
+            [
+                *self.prefix,
+                *(sys.executable, "-m", "locust", "-f", str(_SEED), "--headless"),
+                *("--only-summary", "-u", str(users), "-r", "1000", "-t", f"{seconds + 5}s"),
+                *("--json-file", str(directory / "stats")),
+            ],
+            env=base_environment()
+            | {
+                "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": url,
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_CA_BUNDLE": str(certificate),
+                "SEED_BOOKS": str(books),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        sampler = CpuSampler([process])
+        process.wait(seconds + 60)
+        moments = json.loads(books.read_text())
+        # The last seconds but one: all users are there, and none is being stopped.
+        first, last = moments[-2 - seconds], moments[-2]
+        report = json.loads((directory / "stats.json").read_text())[0]
+        return (
+            Throughput(
+                requests=last["requests"] - first["requests"],
+                wall_seconds=last["t"] - first["t"],
+                core_seconds=sampler.between(first["t"], last["t"]),
+                failures=last["failures"],
+            ),
+            report,
+        )
+
+    def ours(self, url: str, certificate: Path) -> Throughput:
+        """The load generator: a leader and a worker, in a closed loop as fast as they can."""
+        burst = {
+            "start_concurrency": CONNECTIONS,
+            "max_concurrency": CONNECTIONS,
+            "stage_seconds": self._seconds + 1,
+        }
+        outcome, sampler = self._load_test({"burst": burst, "steps": []}, url, certificate)
+        assert outcome.document is not None
+        (stage,) = outcome.document["saturation"]["stages"]
+        start, end = stage["window"]["start"], stage["window"]["end"]
+        moments = [each for each in outcome.document["timeline"] if start <= each["t"] < end]
+        return Throughput(
+            requests=sum(each["achieved_tps"] for each in moments),
+            wall_seconds=end - start,
+            core_seconds=sampler.between(start, end),
+            failures=sum(each["error_tps"] for each in moments),
+        )
+
+    def steps(
+        self, url: str, certificate: Path, rates: Sequence[float], **fields: Any
+    ) -> list[Any]:
+        """The load generator's figures of steps at constant rates."""
+        specification = {"steps": [{"offered_tps": rate} for rate in rates], **fields}
+        outcome, _ = self._load_test(specification, url, certificate)
+        assert outcome.document is not None
+        steps = outcome.document["steps"]
+        assert isinstance(steps, list)
+        for step in steps:
+            if step["error_percent"] or not step["answers"]:
+                raise RuntimeError(f"requests failed: {step}")
+        return steps
+
+    def _load_test(
+        self, fields: Mapping[str, Any], url: str, certificate: Path
+    ) -> tuple[Outcome, CpuSampler]:
+        specification = {
+            "load_test_id": "benchmark",
+            "endpoint_name": "my-endpoint",
+            "payloads": {"inline": [{"body": BODY}]},
+            "metric_period_seconds": 1,
+            "settle_seconds": 1,
+            "steady_seconds": 5,
+            "workers": 1,
+            **fields,
+        }
+        with LoadTestProcesses(
+            specification,
+            url=url,
+            directory=self._run_directory(),
+            environment={"AWS_CA_BUNDLE": str(certificate)},
+            prefix=self.prefix,
+        ) as processes:
+            sampler = CpuSampler(
+                [psutil.Process(each.pid) for each in (processes.leader, *processes.workers)]
+            )
+            outcome = processes.wait(600)
+        if outcome.leader_exit_code != 0:
+            raise RuntimeError("\n".join(outcome.logs))
+        return outcome, sampler
+
+    def wrk(self, url: str) -> Throughput:
+        """wrk with one thread and as many connections."""
+        script = self._directory / "post.lua"
+        script.write_text(_WRK_SCRIPT.format(body=BODY))
+        process = subprocess.Popen(
+            [
+                *self.prefix,
+                *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{self._seconds}s", "-s", str(script)),
+                f"{url}/endpoints/my-endpoint/invocations",
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        found = re.search(r"(\d+) requests in ([\d.]+)s", output)
+        if status or found is None:
+            raise RuntimeError(output)
+        return Throughput(
+            requests=int(found[1]),
+            wall_seconds=float(found[2]),
+            core_seconds=usage.ru_utime + usage.ru_stime,
+            failures=0,
+        )
+
+    def stall(self, certificate: Path, server: servers.BenchmarkServer) -> tuple[float, float]:
+        """p99 in milliseconds at the stalling server: ours, and the closed loop's."""
+        period = int(servers.STALL_EVERY_SECONDS)
+        (step,) = self.steps(
+            server.http,
+            certificate,
+            [200],
+            metric_period_seconds=period,
+            steady_seconds=3 * period,
+            settle_seconds=0,
+        )
+        _, report = self._seed(server.http, certificate, 8, 2 * period)
+        return step["client_latency_ms"]["p99"], _percentile(report["response_times"], 99)
+
+
+def _percentile(response_times: Mapping[str, int], percent: float) -> float:
+    left = sum(response_times.values()) * percent / 100
+    for bucket, count in sorted((float(each), count) for each, count in response_times.items()):
+        left -= count
+        if left <= 0:
+            return bucket
+    return 0.0
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=3, help="interleaved rounds (3)")
+    arguments.add_argument("--seconds", type=int, default=5, help="of each measurement (5)")
+    arguments.add_argument("--steady", type=int, default=20, help="seconds of each rate (20)")
+    options = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        bench = Bench(options.seconds, Path(directory))
+        if not bench.pinned:
+            print("Only one core: client and server share it, and the figures suffer.")
+        with servers.BenchmarkServer(core=bench.server_core) as server:
+            ratios = _throughput(bench, server, options.rounds)
+            rate_error = _rates(bench, server, options.steady)
+        with servers.BenchmarkServer(core=bench.server_core, stalling=True) as server:
+            truth = servers.truth_of_stall_p99_ms()
+            ours, closed_loop = bench.stall(server.certificate, server)
+    print(
+        f"\nA server that stalls {servers.STALL_SECONDS:g} s in every "
+        f"{servers.STALL_EVERY_SECONDS:g} s, p99 in ms: truth {truth:.0f}, ours {ours:.0f}, "
+        f"the method's client {closed_loop:.0f}\n"
+    )
+    figures = {
+        **ratios,
+        "rate_error_percent": round(rate_error, 4),
+        "stall_p99_ms": round(ours, 1),
+        "stall_truth_ms": round(truth, 1),
+    }
+    print(json.dumps(figures))
+
+
+def _throughput(
+    bench: Bench, server: servers.BenchmarkServer, rounds: int
+) -> dict[str, float | None]:
+    clients: dict[str, Callable[[], Throughput]] = {
+        "the method's client, HTTP": lambda: bench.seed(server.http, server.certificate),
+        "ours, HTTP": lambda: bench.ours(server.http, server.certificate),
+        "the method's client, TLS": lambda: bench.seed(server.https, server.certificate),
+        "ours, TLS": lambda: bench.ours(server.https, server.certificate),
+    }
+    if shutil.which("wrk"):
+        clients["wrk, HTTP"] = lambda: bench.wrk(server.http)
+    else:
+        print("wrk is not installed: of_wrk is null.")
+    print(
+        f"Server: {server.name} on core {bench.server_core}; clients on core {bench.client_core}, "
+        f"{CONNECTIONS} connections, {rounds} rounds\n"
+    )
+    print(f"{'':28}{'requests/s':>12}{'CPU':>7}{'requests/core-s':>17}{'us/request':>12}")
+    seen: dict[str, list[float]] = {name: [] for name in clients}
+    for _ in range(rounds):
+        for name, run in clients.items():
+            result = run()
+            if result.failures:
+                raise RuntimeError(f"{name}: {result.failures} requests failed")
+            seen[name].append(result.per_core_second)
+            print(
+                f"{name:28}{result.requests / result.wall_seconds:12,.0f}"
+                f"{result.core_seconds / result.wall_seconds:7.2f}"
+                f"{result.per_core_second:17,.0f}{1e6 / result.per_core_second:12.1f}",
+                flush=True,
+            )
+    median = {name: statistics.median(values) for name, values in seen.items()}
+    http, tls = median["ours, HTTP"], median["ours, TLS"]
+    return {
+        "x_seed_http": round(http / median["the method's client, HTTP"], 1),
+        "x_seed_tls": round(tls / median["the method's client, TLS"], 1),
+        "of_wrk": round(http / median["wrk, HTTP"], 3) if "wrk, HTTP" in median else None,
+    }
+
+
+def _rates(bench: Bench, server: servers.BenchmarkServer, steady: int) -> float:
+    print(f"\n{'offered/s':>10}{'achieved/s':>12}{'error %':>9}{'lag p99 ms':>12}{'CPU %':>7}")
+    errors = []
+    steps = bench.steps(server.http, server.certificate, RATES, steady_seconds=steady)
+    for step in steps:
+        error = abs(step["achieved_tps"] / step["offered_tps"] - 1) * 100
+        errors.append(error)
+        workers = step["workers"]
+        print(
+            f"{step['offered_tps']:10,.0f}{step['achieved_tps']:12,.2f}{error:9.3f}"
+            f"{workers['lag_ms_p99']:12.3f}{workers['cpu_percent_max']:7.1f}"
+        )
+    return float(max(errors))
+
+
+if __name__ == "__main__":
+    main()
