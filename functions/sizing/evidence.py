@@ -9,12 +9,13 @@ from functools import cached_property
 
 from sizing import fit
 from sizing.instance import InstanceFacts
-from sizing.observation import LoadTestRecord, Observation, Verdict
+from sizing.observation import LoadTestRecord, Observation, Verdict, together
 from sizing.request import Request
 from sizing.verdict import (
     container_saturates,
     fails_to_serve,
     serves,
+    trusted_saturation,
     usable,
     verdict,
 )
@@ -28,6 +29,18 @@ _MOST_INSTANCES = 100_000
 _SAME_RATE = 1e-6
 #: Noise of a point that was seen while requests failed or queued up, relative.
 _OVERLOADED_NOISE = 0.05
+#: What a warm-up may add to the first step of a load test, relative, and how fast it fades.
+_WARM_UP = 0.01
+_WARM_UP_SECONDS = 30.0
+#: Standard errors of room up to which a latency limit is taken to bind.
+_OPEN_ROOM = 2.5
+#: A step's latency noise may be this part of what one instance more or less changes, one over.
+_NOISE_SHARE = 8.0
+_MOST_HELD = 3
+#: Least probability to serve the target at which a count is accepted that was seen to do so:
+#: where the next count is in the band as well, and elsewhere.
+_SURENESS_IN_BAND = 0.9
+_SURENESS = 0.4
 #: Share of the saturation rate at which errors are not the load's doing.
 _AT_REST_SHARE = 0.6
 
@@ -38,7 +51,7 @@ class Trial:
 
     Args:
         instances: The count.
-        observation: The last usable observation of it.
+        observation: What was seen, all steps of it together.
         verdict: What it means.
         serves: Whether the target was met there, the band's lower edge aside.
     """
@@ -96,8 +109,9 @@ class Evidence:
                     utilization_percent=max(seen.utilization_percent, 0.01),
                     instances=record.instance_count,
                     load_test=index,
-                    noise=max(
+                    noise=math.hypot(
                         noise / math.sqrt(max(seen.samples, 1)),
+                        _warm_up(record, seen),
                         _OVERLOADED_NOISE if fails_to_serve(self.request.target, seen) else 0.0,
                     ),
                 )
@@ -114,23 +128,22 @@ class Evidence:
     @cached_property
     def sample_noise(self) -> float:
         """Noise of one utilization sample, relative."""
-        return fit.sample_noise(
+        return fit.pooled_noise(
+            fit.SAMPLE_NOISE,
             [
                 (seen.utilization_standard_error / seen.utilization_percent, seen.samples)
                 for _, _, seen in self._steps
                 if seen.utilization_standard_error is not None and seen.utilization_percent > 0
-            ]
+            ],
         )
 
     @cached_property
     def saturation_tps(self) -> float | None:
         """Most that one instance was seen to serve, per second; None where none was saturated."""
         bursts = [
-            record.saturation_tps / record.instance_count
+            saturation / record.instance_count
             for record in self.records
-            if record.error is None
-            and record.saturation_tps is not None
-            and not any(seen.client_limited for seen in record.observations)
+            if record.error is None and (saturation := trusted_saturation(record)) is not None
         ]
         held_up = [
             seen.achieved_tps / record.instance_count
@@ -153,28 +166,54 @@ class Evidence:
     @cached_property
     def trials(self) -> dict[int, Trial]:
         """What the full target showed, by count."""
-        found: dict[int, Trial] = {}
+        target = self.request.target
+        held: dict[int, list[Observation]] = {}
         for _, record, seen in self._steps:
             if self.is_full_target(seen):
-                target = self.request.target
-                found[record.instance_count] = Trial(
-                    instances=record.instance_count,
-                    observation=seen,
-                    verdict=verdict(target, seen, container=self.container_bound),
-                    serves=serves(target, seen),
-                )
+                held.setdefault(record.instance_count, []).append(seen)
+        found = {}
+        for instances, steps in held.items():
+            seen = together(steps)
+            found[instances] = Trial(
+                instances=instances,
+                observation=seen,
+                verdict=verdict(target, seen, container=self.container_bound),
+                serves=serves(target, seen),
+            )
         return found
+
+    def accepted(self, instances: int) -> bool:
+        """Whether a count that was tried is taken to serve the target.
+
+        What was seen must be within the limits, and all evidence together must make it likely:
+        more so where one instance more would be in the band too, and the doubt costs little.
+        """
+        trial = self.trials[instances]
+        if not trial.serves:
+            return False
+        return self.probability_to_serve(instances) >= self._sureness(instances)
+
+    def _sureness(self, instances: int) -> float:
+        band = self.request.target.utilization_percent
+        if self.utilization_at(instances + 1) >= band.min:
+            return _SURENESS_IN_BAND
+        return _SURENESS
 
     @property
     def most_bad(self) -> int:
         """Largest count known not to serve the target; 0 if none is."""
-        return max((n for n, trial in self.trials.items() if not trial.serves), default=0)
+        return max((n for n in self.trials if not self.accepted(n)), default=0)
 
     @property
     def least_good(self) -> int | None:
         """Smallest count known to serve the target; None if none is."""
-        good = [n for n, trial in self.trials.items() if trial.serves and n > self.most_bad]
-        return min(good, default=None)
+        bad = self.most_bad
+        return min((n for n in self.trials if n > bad), default=None)
+
+    @property
+    def least_rate(self) -> float:
+        """Lowest rate per instance that was seen, per second."""
+        return min(seen.achieved_tps / record.instance_count for _, record, seen in self._steps)
 
     def utilization_at(self, instances: int) -> float:
         """Predicted utilization of a count under the full target, percent."""
@@ -185,7 +224,7 @@ class Evidence:
         points = self._latency_points
         if not points:
             return None
-        return fit.latency_at(points, self.load_at(self.request.target.tps / instances))
+        return fit.latency_at(points, self.load_at(self.request.target.tps / instances), instances)
 
     def load_at(self, tps_per_instance: float) -> float:
         """Rate of an instance over the most it can serve."""
@@ -195,21 +234,52 @@ class Evidence:
         return tps_per_instance / most
 
     @cached_property
-    def _latency_points(self) -> list[fit.LatencyPoint]:
-        points = []
-        for _, record, seen in self._steps:
-            p50, p99 = seen.model_latency_ms.p50, seen.model_latency_ms.p99
-            if p50 and p99 and not fails_to_serve(self.request.target, seen):
-                points.append(
-                    fit.LatencyPoint(
-                        load=self.load_at(seen.achieved_tps / record.instance_count),
-                        latency_ms=p99,
-                        noise=fit.p99_noise(p50, p99, seen.invocations),
-                    )
-                )
-        return points
+    def _latency_noise(self) -> float:
+        """Relative error of a p99, times the square root of the requests it rests on."""
+        seen_p99 = [
+            (seen, seen.model_latency_ms.p99, seen.model_latency_p99_standard_error)
+            for _, _, seen in self._steps
+            if seen.model_latency_ms.p99
+        ]
+        return fit.pooled_noise(
+            max(
+                (fit.p99_noise(seen.model_latency_ms.p50 or 0.0, p99) for seen, p99, _ in seen_p99),
+                default=0.0,
+            ),
+            [(error / p99, seen.invocations) for seen, p99, error in seen_p99 if error is not None],
+        )
 
-    def predicted_to_serve(self, instances: int, margin: float) -> bool:
+    def steps_to_hold(self, instances: int) -> int:
+        """How many steps of the full target it takes to tell a count's latency from the next's."""
+        if self.request.target.model_latency_p99_ms is None or instances == 1:
+            return 1
+        here, fewer = self.latency_at(instances), self.latency_at(instances - 1)
+        likely = abs(self._room(instances).get("latency", math.inf)) < _OPEN_ROOM
+        if here is None or fewer is None or not likely:
+            return 1
+        requests = self.request.target.tps * self.request.measurement.steady_seconds
+        noise = self._latency_noise / math.sqrt(max(requests, 1.0))
+        growth = max(math.log(fewer[0] / here[0]), 1e-6)
+        return min(math.ceil((_NOISE_SHARE * noise / growth) ** 2), _MOST_HELD) or 1
+
+    @cached_property
+    def _latency_points(self) -> list[fit.LatencyPoint]:
+        noise = self._latency_noise
+        return [
+            fit.LatencyPoint(
+                load=self.load_at(seen.achieved_tps / record.instance_count),
+                latency_ms=seen.model_latency_ms.p99,
+                instances=record.instance_count,
+                load_test=index,
+                noise=math.hypot(
+                    noise / math.sqrt(max(seen.invocations, 1)), _warm_up(record, seen)
+                ),
+            )
+            for index, record, seen in self._steps
+            if seen.model_latency_ms.p99 and not fails_to_serve(self.request.target, seen)
+        ]
+
+    def predicted_to_serve(self, instances: int, margin: float = 0.0) -> bool:
         """Whether a count is predicted to serve the target.
 
         Args:
@@ -217,28 +287,33 @@ class Evidence:
             margin: Standard errors by which utilization and latency must stay under their
                 limits; negative to ask what could still do.
         """
-        return not self.binding(instances, margin)
+        return all(room >= margin for room in self._room(instances).values())
 
-    def binding(self, instances: int, margin: float = 0.0) -> list[str]:
+    def probability_to_serve(self, instances: int) -> float:
+        """Probability that a count serves the target, as far as noise leaves it open."""
+        return math.prod(_normal(room) for room in self._room(instances).values())
+
+    def binding(self, instances: int) -> list[str]:
         """What is predicted to keep a count from serving the target; empty if nothing does."""
+        return [name for name, room in self._room(instances).items() if room < 0]
+
+    def _room(self, instances: int) -> dict[str, float]:
+        """How far a count stays under each limit, in standard errors of the prediction."""
         target = self.request.target
-        found = []
         predicted = self.utilization_at(instances)
         error = self._known.error_at(min(predicted, 100.0), instances)
-        if predicted * math.exp(margin * error) > target.utilization_percent.max:
-            found.append(self.resource)
+        room = {self.resource: math.log(target.utilization_percent.max / predicted) / error}
         if target.model_latency_p99_ms is not None:
             latency = self.latency_at(instances)
             if latency is not None:
                 p99, error = latency
-                if p99 * math.exp(margin * error) > target.model_latency_p99_ms:
-                    found.append("latency")
-        if (
-            self.saturation_tps is not None
-            and target.tps / instances > SATURATION_SHARE * self.saturation_tps
-        ):
-            found.append("container" if self.container_bound else self.resource)
-        return found
+                room["latency"] = math.log(target.model_latency_p99_ms / p99) / error
+        if self.saturation_tps is not None:
+            share = target.tps / instances / self.saturation_tps
+            if share > SATURATION_SHARE:
+                name = "container" if self.container_bound else self.resource
+                room[name] = -math.inf
+        return room
 
     @property
     def resource(self) -> str:
@@ -271,6 +346,17 @@ class Evidence:
                 if usable(seen) and at_rest and seen.error_percent > target.error_percent:
                     return seen
         return None
+
+
+def _warm_up(record: LoadTestRecord, seen: Observation) -> float:
+    """What may be left of a warm-up in a step, relative: less the later it ran."""
+    first = min(each.window.start for each in record.observations)
+    return _WARM_UP * math.exp((first - seen.window.start) / _WARM_UP_SECONDS)
+
+
+def _normal(deviations: float) -> float:
+    """Probability that a standard normal variable stays under a value."""
+    return 0.5 * math.erfc(-deviations / math.sqrt(2))
 
 
 def evidence_of(

@@ -22,18 +22,25 @@ from dataclasses import dataclass
 _ANCHOR_PERCENT = 65.0
 
 #: Prior mean and standard deviation of c: cost at 100 % over cost at 0 %, relative.
-_SLOPE_PRIOR = (0.05, 0.15)
+_SLOPE_PRIOR = (0.05, 0.12)
 #: Prior mean and standard deviation of e: cost in a large fleet over that of one instance.
-_FLEET_PRIOR = (0.02, 0.03)
+_FLEET_PRIOR = (0.02, 0.02)
 #: Standard deviation of r: what all samples of one load test have in common, relative.
 COMMON_NOISE = 0.005
-#: So flat that any level of the cost is as likely.
-_FLAT = 1e-9
+#: A prior so wide that it says nothing.
+_UNKNOWN = (0.0, 1e5)
+#: Least standard error that a point is given, relative.
+_LEAST_NOISE = 1e-4
 
 #: Noise of one utilization sample (one instance, one metric period), relative, where the
-#: observations don't show it themselves, and how many samples that assumption is worth.
+#: observations don't show it themselves, and how many observations that assumption is worth.
 SAMPLE_NOISE = 0.02
-_SAMPLE_NOISE_WEIGHT = 6.0
+_ASSUMED_WEIGHT = 1.0
+
+#: What a rate that no instance can serve is said to cost, percent.
+_OUT_OF_REACH_PERCENT = 1000.0
+_LEAST_STEEPNESS = 0.05
+_CLOSE = 1e-12
 
 Matrix = list[list[float]]
 
@@ -74,18 +81,21 @@ class UtilizationFit:
 
     def utilization_at(self, tps_per_instance: float, instances: int = 1) -> float:
         """Utilization at a rate per instance, percent; over 100 where the rate can't be served."""
-        target = math.log(tps_per_instance) + _dot(_row(_ANCHOR_PERCENT, instances), self.mean)
         slope = self.mean[1] / 100
-        # log(u) - slope * u rises up to u = 1 / slope: beyond, nothing has that utilization.
-        top = 0.9 / slope if slope > 0 else math.inf
-        low, high = 1e-9, min(1000.0, top)
-        for _ in range(60):
-            middle = (low + high) / 2
-            if math.log(middle) - slope * (middle - _ANCHOR_PERCENT) < target:
-                low = middle
-            else:
-                high = middle
-        return high
+        level = math.log(tps_per_instance) + _dot(_row(_ANCHOR_PERCENT, instances), self.mean)
+        level -= slope * _ANCHOR_PERCENT
+        # Newton's method for log(u) = level + slope * u in y = log(u), from below, where the
+        # left side is steeper than the right: beyond u = 1 / slope there is no solution.
+        y = level
+        for _ in range(50):
+            over = y - level - slope * math.exp(y)
+            steepness = 1 - slope * math.exp(y)
+            if steepness < _LEAST_STEEPNESS:
+                return _OUT_OF_REACH_PERCENT
+            y -= over / steepness
+            if abs(over) < _CLOSE:
+                break
+        return min(math.exp(y), _OUT_OF_REACH_PERCENT)
 
     def error_at(self, utilization_percent: float, instances: int = 1) -> float:
         """Standard error of the cost of a request there, relative."""
@@ -103,31 +113,17 @@ def fit_utilization(points: Sequence[UtilizationPoint]) -> UtilizationFit:
     Raises:
         ValueError: There are no points.
     """
-    if not points:
-        raise ValueError("a fit needs at least one point")
-    load_tests = sorted({point.load_test for point in points})
-    size = 3 + len(load_tests)
-    means = [0.0, _SLOPE_PRIOR[0], _FLEET_PRIOR[0]] + [0.0] * len(load_tests)
-    precisions = [_FLAT, _SLOPE_PRIOR[1] ** -2, _FLEET_PRIOR[1] ** -2]
-    precisions += [COMMON_NOISE**-2] * len(load_tests)
-    normal: Matrix = [[0.0] * size for _ in range(size)]
-    right = [precision * mean for precision, mean in zip(precisions, means, strict=True)]
-    for i, precision in enumerate(precisions):
-        normal[i][i] = precision
-    for point in points:
-        row = [*_row(point.utilization_percent, point.instances), *([0.0] * len(load_tests))]
-        row[3 + load_tests.index(point.load_test)] = 1.0
-        value = math.log(point.utilization_percent / point.tps_per_instance)
-        weight = max(point.noise, 1e-4) ** -2
-        for i in range(size):
-            right[i] += weight * row[i] * value
-            for j in range(size):
-                normal[i][j] += weight * row[i] * row[j]
-    covariance = _inverse(normal)
-    mean = [_dot(row, right) for row in covariance]
+    mean, covariance = _regress(
+        rows=[_row(point.utilization_percent, point.instances) for point in points],
+        values=[math.log(point.utilization_percent / point.tps_per_instance) for point in points],
+        noises=[point.noise for point in points],
+        groups=[point.load_test for point in points],
+        priors=(_UNKNOWN, _SLOPE_PRIOR, _FLEET_PRIOR),
+        common=COMMON_NOISE,
+    )
     return UtilizationFit(
         mean=(mean[0], mean[1], mean[2]),
-        covariance=tuple((row[0], row[1], row[2]) for row in covariance[:3]),
+        covariance=tuple((row[0], row[1], row[2]) for row in covariance),
     )
 
 
@@ -138,23 +134,33 @@ class LatencyPoint:
     Args:
         load: Rate per instance over the most that one instance can serve, 0 to 1.
         latency_ms: The percentile in question, milliseconds.
-        noise: Standard error of the latency, relative.
+        instances: Size of the fleet.
+        load_test: Number of the load test; points of the same one share their common noise.
+        noise: Standard error of the latency, relative, without the common part.
     """
 
     load: float
     latency_ms: float
+    instances: int
+    load_test: int
     noise: float
 
 
 #: Prior mean and standard deviation of the exponent with which latency grows as load nears 1.
-_GROWTH_PRIOR = (0.7, 0.7)
+_GROWTH_PRIOR = (0.5, 0.5)
+#: Prior mean and standard deviation of a fleet's latency over one instance's, logarithmic.
+_FLEET_LATENCY_PRIOR = (0.04, 0.04)
+#: Standard deviation of what all latencies of one load test have in common, relative.
+_COMMON_LATENCY_NOISE = 0.003
 #: Width of the neighbourhood that speaks for a load, in units of -log(1 - load).
-_NEIGHBOURHOOD = 0.35
+_NEIGHBOURHOOD = 0.2
+#: Least weight of a point, however far its load.
+_FAR = 1e-3
 #: Model error of the local line, relative.
-_LATENCY_MODEL_ERROR = 0.01
+_LATENCY_MODEL_ERROR = 0.003
 
 
-def latency_at(points: Sequence[LatencyPoint], load: float) -> tuple[float, float]:
+def latency_at(points: Sequence[LatencyPoint], load: float, instances: int) -> tuple[float, float]:
     """Latency at a load, and its standard error.
 
     A queue's latency grows like 1 / (1 - load), so the logarithm of latency is close to a line
@@ -164,49 +170,102 @@ def latency_at(points: Sequence[LatencyPoint], load: float) -> tuple[float, floa
     Args:
         points: At least one.
         load: Between 0 and 1; over 0.99 is taken as 0.99.
+        instances: Size of the fleet.
 
     Returns:
         Latency in milliseconds, and its standard error, relative.
     """
     at = _queueing(load)
-    normal = [[_FLAT, 0.0], [0.0, _GROWTH_PRIOR[1] ** -2]]
-    right = [0.0, _GROWTH_PRIOR[0] * _GROWTH_PRIOR[1] ** -2]
-    for point in points:
-        distance = _queueing(point.load) - at
-        nearness = math.exp(-0.5 * (distance / _NEIGHBOURHOOD) ** 2) + 1e-3
-        weight = nearness / (point.noise**2 + _LATENCY_MODEL_ERROR**2)
-        value = math.log(point.latency_ms)
-        for i, left in enumerate((1.0, distance)):
-            right[i] += weight * left * value
-            for j, other in enumerate((1.0, distance)):
-                normal[i][j] += weight * left * other
-    covariance = _inverse(normal)
-    return math.exp(_dot(covariance[0], right)), math.sqrt(covariance[0][0])
+    distances = [_queueing(point.load) - at for point in points]
+    mean, covariance = _regress(
+        rows=[
+            (1.0, distance, 1 / instances - 1 / point.instances)
+            for point, distance in zip(points, distances, strict=True)
+        ],
+        values=[math.log(point.latency_ms) for point in points],
+        noises=[
+            math.hypot(point.noise, _LATENCY_MODEL_ERROR)
+            / math.sqrt(math.exp(-0.5 * (distance / _NEIGHBOURHOOD) ** 2) + _FAR)
+            for point, distance in zip(points, distances, strict=True)
+        ],
+        groups=[point.load_test for point in points],
+        priors=(_UNKNOWN, _GROWTH_PRIOR, _FLEET_LATENCY_PRIOR),
+        common=_COMMON_LATENCY_NOISE,
+    )
+    return math.exp(mean[0]), math.sqrt(covariance[0][0])
 
 
-def p99_noise(p50_ms: float, p99_ms: float, count: int) -> float:
-    """Standard error of a 99th percentile of that many latencies, relative.
+def p99_noise(p50_ms: float, p99_ms: float) -> float:
+    """Standard error of a 99th percentile, relative, times the square root of the latencies' count.
 
     The error of a quantile q is sqrt(q(1-q)/N) / f (Stuart and Ord, Kendall's Advanced Theory of
     Statistics, 10.10), with the density f of an exponential tail through p50 and p99.
     """
     scale = max(p99_ms - p50_ms, 0.01 * p99_ms) / math.log(50)
-    return math.sqrt(0.99 / (0.01 * max(count, 1))) * scale / p99_ms
+    return math.sqrt(0.99 / 0.01) * scale / p99_ms
 
 
-def sample_noise(scatter: Sequence[tuple[float, int]]) -> float:
-    """Noise of one utilization sample, relative, from the scatter of what was seen.
+def pooled_noise(assumed: float, scatter: Sequence[tuple[float, int]]) -> float:
+    """Noise of a single sample, relative, from the scatter of means over many.
 
     Args:
-        scatter: Relative standard error of each observation, and the samples it rests on.
+        assumed: What is usual; counts as much as a few samples of its own.
+        scatter: Of each mean, its relative standard error and the samples it rests on.
+    """
+    weight = _ASSUMED_WEIGHT + len(scatter)
+    total = _ASSUMED_WEIGHT * assumed**2
+    total += sum(error**2 * samples for error, samples in scatter)
+    return math.sqrt(total / weight)
+
+
+def _regress(
+    rows: Sequence[Sequence[float]],
+    values: Sequence[float],
+    noises: Sequence[float],
+    groups: Sequence[int],
+    priors: Sequence[tuple[float, float]],
+    common: float,
+) -> tuple[list[float], Matrix]:
+    """Bayesian linear regression with noise of each point and noise common to its group.
+
+    Args:
+        rows: Of each point, its factors.
+        values: Of each point, what was seen.
+        noises: Of each point, the standard deviation of its own noise.
+        groups: Of each point, the load test it comes from.
+        priors: Of each coefficient, prior mean and standard deviation.
+        common: Standard deviation of the noise common to a group.
 
     Returns:
-        The pooled estimate, drawn towards a usual value where little was seen.
+        Posterior mean and covariance of the coefficients.
+
+    Raises:
+        ValueError: There are no points.
     """
-    weight = _SAMPLE_NOISE_WEIGHT + sum(samples for _, samples in scatter)
-    total = _SAMPLE_NOISE_WEIGHT * SAMPLE_NOISE**2
-    total += sum(samples * (error**2 * samples) for error, samples in scatter)
-    return math.sqrt(total / weight)
+    if not rows:
+        raise ValueError("a fit needs at least one point")
+    group_index = {group: i for i, group in enumerate(sorted(set(groups)))}
+    known = len(priors)
+    size = known + len(group_index)
+    means = [mean for mean, _ in priors] + [0.0] * len(group_index)
+    deviations = [deviation for _, deviation in priors] + [common] * len(group_index)
+    normal: Matrix = [[0.0] * size for _ in range(size)]
+    right = []
+    for i, (mean, deviation) in enumerate(zip(means, deviations, strict=True)):
+        normal[i][i] = deviation**-2
+        right.append(mean * deviation**-2)
+    for row, value, noise, group in zip(rows, values, noises, groups, strict=True):
+        factors = [*row, *([0.0] * len(group_index))]
+        factors[known + group_index[group]] = 1.0
+        weight = max(noise, _LEAST_NOISE) ** -2
+        for i, factor in enumerate(factors):
+            if factor:
+                right[i] += weight * factor * value
+                for j, other in enumerate(factors):
+                    normal[i][j] += weight * factor * other
+    covariance = _inverse(normal)
+    coefficients = [_dot(row, right) for row in covariance[:known]]
+    return coefficients, [row[:known] for row in covariance[:known]]
 
 
 def _row(utilization_percent: float, instances: int) -> tuple[float, float, float]:

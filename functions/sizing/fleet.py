@@ -19,8 +19,8 @@ _TRUSTED_BYTES_PER_VCPU = 40e6
 _ASSUMED_BODY_BYTES = 10_000
 #: CPU that a worker is planned to use at the most, percent of its share.
 _PLANNED_CPU_PERCENT = 60.0
-#: CPU that a worker may use whatever the rate, percent of its share.
-_IDLE_CPU_PERCENT = 10.0
+#: CPU below which a measurement says little about the rate, percent of a worker's share.
+_IDLE_CPU_PERCENT = 3.0
 _MOST_WORKERS = 200
 
 
@@ -88,16 +88,25 @@ def _body_bytes(payloads: Payloads) -> float:
 
 
 def _measured_tps_per_vcpu(seen: Sequence[LoadTestRecord]) -> float | None:
-    """Rate of one worker vCPU at the planned CPU, from the busiest step so far; None if unknown."""
-    steps = [
-        (step.workers.cpu_percent_max, step.achieved_tps / (record.workers * record.worker_vcpus))
-        for record in seen
-        for step in record.observations
-        if step.invalid is None and step.achieved_tps > 0
-    ]
-    if not steps:
-        return None
-    cpu, tps = max(steps)
-    if cpu <= _IDLE_CPU_PERCENT:
-        return None
-    return tps * (_PLANNED_CPU_PERCENT - _IDLE_CPU_PERCENT) / (cpu - _IDLE_CPU_PERCENT)
+    """Rate of one worker vCPU at the planned CPU, from the busiest load test; None if unknown.
+
+    CPU is taken as a line over the rate: what a worker uses at rest does not grow with it. At
+    most half of what the busiest step used is taken to be that.
+    """
+    best: tuple[float, float] | None = None
+    for record in seen:
+        vcpus = record.workers * record.worker_vcpus
+        steps = sorted(
+            (step.achieved_tps / vcpus, step.workers.cpu_percent_max)
+            for step in record.observations
+            if step.invalid is None and step.achieved_tps > 0
+        )
+        if not steps or steps[-1][1] < _IDLE_CPU_PERCENT:
+            continue
+        (low_tps, low_cpu), (tps, cpu) = steps[0], steps[-1]
+        slope = (cpu - low_cpu) / (tps - low_tps) if tps > 1.1 * low_tps else cpu / tps
+        slope = min(max(slope, cpu / tps / 2), cpu / tps)
+        rate = tps + (_PLANNED_CPU_PERCENT - cpu) / slope
+        if rate > 0 and (best is None or cpu > best[0]):
+            best = cpu, rate
+    return None if best is None else best[1]

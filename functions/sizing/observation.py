@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
+from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -90,6 +94,8 @@ class Observation(_Frozen):
     #: Standard error of ``utilization_percent`` from the scatter of its periods, percent; None
     #: where fewer than three periods leave it unknown.
     utilization_standard_error: float | None = None
+    #: The same of ``model_latency_ms.p99``, milliseconds, from the percentiles of the periods.
+    model_latency_p99_standard_error: float | None = None
     #: Instances that reported at the least in any period of the window.
     instances_reporting: int
     #: Why the load generator could not keep its schedule; None if it could.
@@ -98,6 +104,72 @@ class Observation(_Frozen):
     invalid: str | None = None
     #: Given by ``sizing.verdict``.
     verdict: Verdict | None = None
+
+
+def together(steps: Sequence[Observation]) -> Observation:
+    """Steps at the same rate and count as one observation: sums, and means of what is a level.
+
+    Percentiles are averaged as CloudWatch's are over periods. The window reaches from the first
+    step's start to the last one's end.
+
+    Args:
+        steps: At least one, in the order they ran.
+    """
+    if len(steps) == 1:
+        return steps[0]
+    last = steps[-1]
+    return last.model_copy(
+        update={
+            "achieved_tps": fmean(each.achieved_tps for each in steps),
+            "window": Window(start=steps[0].window.start, end=last.window.end),
+            "utilization_percent": fmean(each.utilization_percent for each in steps),
+            "cpu_utilization_raw": fmean(each.cpu_utilization_raw for each in steps),
+            "gpu_utilization_raw": _mean([each.gpu_utilization_raw for each in steps]),
+            "gpu_memory_utilization_raw": _mean(
+                [each.gpu_memory_utilization_raw for each in steps]
+            ),
+            "hottest_instance_percent": _mean([each.hottest_instance_percent for each in steps]),
+            "memory_percent": _mean([each.memory_percent for each in steps]),
+            "disk_percent": _mean([each.disk_percent for each in steps]),
+            "model_latency_ms": _mean_latency([each.model_latency_ms for each in steps]),
+            "overhead_latency_ms": _mean_latency([each.overhead_latency_ms for each in steps]),
+            "client_latency_ms": _mean_latency([each.client_latency_ms for each in steps]),
+            "error_percent": fmean(each.error_percent for each in steps),
+            "errors": dict(sum((Counter(each.errors) for each in steps), Counter())),
+            "invocations": sum(each.invocations for each in steps),
+            "client_invocations": sum(each.client_invocations for each in steps),
+            "samples": sum(each.samples for each in steps),
+            "utilization_standard_error": _mean_error(
+                [each.utilization_standard_error for each in steps]
+            ),
+            "model_latency_p99_standard_error": _mean_error(
+                [each.model_latency_p99_standard_error for each in steps]
+            ),
+            "instances_reporting": min(each.instances_reporting for each in steps),
+        }
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _mean_error(errors: Sequence[float | None]) -> float | None:
+    """Standard error of a mean of values with these standard errors."""
+    known = [error for error in errors if error is not None]
+    return math.hypot(*known) / len(known) if known else None
+
+
+def _mean_latency(latencies: Sequence[Latency]) -> Latency:
+    highest = [each.max for each in latencies if each.max is not None]
+    return Latency(
+        mean=_mean([each.mean for each in latencies]),
+        p50=_mean([each.p50 for each in latencies]),
+        p90=_mean([each.p90 for each in latencies]),
+        p99=_mean([each.p99 for each in latencies]),
+        max=max(highest, default=None),
+    )
 
 
 class LoadTestRecord(_Frozen):

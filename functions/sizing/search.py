@@ -24,18 +24,28 @@ from sizing.observation import LoadTestRecord
 from sizing.verdict import mostly_throttled, usable
 
 #: Steps of a baseline, as shares of the saturation rate: around the band, where it matters.
-BASELINE_FRACTIONS = (0.5, 0.65, 0.8)
+BASELINE_FRACTIONS: tuple[float, ...] = (0.5, 0.65, 0.8)
+#: One more where latency has a limit, which may bind far under the band.
+_FRACTION_FOR_LATENCY = 0.35
 _BURST_STAGE_SECONDS = 3.0
 #: Concurrency at which a burst gives up looking for saturation, per vCPU.
 _BURST_CONCURRENCY_PER_VCPU = 32
 _LEAST_MAX_CONCURRENCY = 128
 
-#: Standard errors under the upper edge that the first count is aimed at.
-_AIM = 0.8
-#: Standard errors by which a smaller count must be predicted to hold before it is tried.
-_SURE_OF_SAVING = 1.0
+#: Expected saving, as a share of the instances, that is worth another load test where the count
+#: lies in the band already; and where it lies under it, so that the smallest count is the answer.
+_WORTH_A_LOAD_TEST = 0.065
+_WORTH_LEAVING_NO_DOUBT = 0.005
+#: Smaller counts than one with less chance than this are not looked at.
+_NO_CHANCE = 1e-3
 #: Standard errors beyond which the neighbouring count needs no step of its own.
 _OUT_OF_QUESTION = 3.0
+#: Standard errors that bound the counts among which the answer is likely.
+_LIKELY = 1.5
+#: Lowest rate per instance that is predicted for, as a share of the lowest that was seen.
+_LEAST_SHARE_OF_SEEN = 0.7
+#: Largest ratio between the rates of neighbouring steps, but for counts under five.
+_WIDEST_STEP = 1.25
 #: Standard errors that bound the interval of counts which noise can't tell apart (two-sided 90 %).
 _INTERVAL = 1.645
 #: How often a load test is repeated for the same reason.
@@ -158,19 +168,22 @@ def _searched(sizing: Sizing, evidence: Evidence, history: Sequence[LoadTestReco
     if good is not None:
         if evidence.failure is not None:
             return _verified(evidence, good, "fewer instances could not be had to try them")
-        saving = evidence.smallest_count(_margin_of_saving(evidence, good), above=bad)
-        if saving is None or saving >= good:
+        saving = _worth_trying(evidence, good)
+        if saving is None:
             return _verified(evidence, good, _why_not_fewer(evidence, good))
         reason = f"{_instances(saving)} are likely to do as well"
         plan = _verification(sizing, evidence, saving, history, reason)
         return _open(evidence, plan, saving)
-    predicted = evidence.smallest_count(_AIM, above=bad)
+    predicted = _likeliest_last(evidence, bad)
     most = sizing.request.limits.max_instances
     if predicted is None or predicted > most:
         possible = evidence.smallest_count(-_OUT_OF_QUESTION, above=bad)
         if possible is None or possible > most:
             return _too_many(evidence, predicted, most)
         predicted = max(possible, most)
+    # Far from what was seen the fit says little: go there in strides.
+    farthest = sizing.request.target.tps / (_LEAST_SHARE_OF_SEEN * evidence.least_rate)
+    predicted = max(min(predicted, math.floor(farthest)), bad + 1)
     reason = (
         f"{evidence.utilization_at(predicted):.1f} % predicted"
         if not bad
@@ -179,11 +192,46 @@ def _searched(sizing: Sizing, evidence: Evidence, history: Sequence[LoadTestReco
     return _open(evidence, _verification(sizing, evidence, predicted, history, reason), predicted)
 
 
-def _margin_of_saving(evidence: Evidence, good: int) -> float:
-    """How sure a saving must be: surer where the count that is known good lies in the band."""
-    trial = evidence.trials[good]
+def _likeliest_last(evidence: Evidence, bad: int) -> int | None:
+    """The count over ``bad`` whose load test is likeliest to be the last; None if none serves.
+
+    It is the last if the count serves the target and no smaller one is worth another load test:
+    the smallest where no count is in the band, and within a few percent of it elsewhere.
+    """
+    start = evidence.smallest_count(-_LIKELY, above=bad)
+    end = evidence.smallest_count(_OUT_OF_QUESTION, above=bad)
+    if start is None or end is None:
+        return evidence.smallest_count(0.0, above=bad)
     band = evidence.request.target.utilization_percent
-    return _SURE_OF_SAVING if trial.observation.utilization_percent >= band.min else 0.0
+
+    def chance(count: int) -> float:
+        in_band = evidence.utilization_at(count) >= band.min
+        worth = _WORTH_A_LOAD_TEST if in_band else _WORTH_LEAVING_NO_DOUBT
+        fewer = count - (math.floor(worth * count) + 1)
+        smaller = evidence.probability_to_serve(fewer) if fewer > bad else 0.0
+        return evidence.probability_to_serve(count) - smaller
+
+    return max(range(start, end + 1), key=chance)
+
+
+def _worth_trying(evidence: Evidence, good: int) -> int | None:
+    """The smaller count with the largest expected saving; None if none is worth a load test.
+
+    The expected saving is the share of the instances saved, times the probability that the
+    count serves the target.
+    """
+    seen = evidence.trials[good].observation
+    in_band = seen.utilization_percent >= evidence.request.target.utilization_percent.min
+    worth = _WORTH_A_LOAD_TEST if in_band else _WORTH_LEAVING_NO_DOUBT
+    best = None
+    for count in range(good - 1, evidence.most_bad, -1):
+        probability = evidence.probability_to_serve(count)
+        saving = probability * (good - count) / good
+        if saving > worth:
+            best, worth = count, saving
+        elif probability < _NO_CHANCE:
+            break
+    return best
 
 
 def _hopeless(evidence: Evidence) -> str | None:
@@ -255,6 +303,9 @@ def _baseline(
     at_least: int = 1,
 ) -> LoadTestPlan:
     fleet = plan_fleet(sizing.request, sizing.request.target.tps, history, at_least=at_least)
+    fractions = BASELINE_FRACTIONS
+    if sizing.request.target.model_latency_p99_ms is not None:
+        fractions = (_FRACTION_FOR_LATENCY, *fractions)
     most = max(_BURST_CONCURRENCY_PER_VCPU * facts.vcpus, _LEAST_MAX_CONCURRENCY)
     return LoadTestPlan(
         instance_type=facts.instance_type,
@@ -265,7 +316,7 @@ def _baseline(
             max_concurrency=most,
             stage_seconds=_BURST_STAGE_SECONDS,
         ),
-        steps=tuple(Step(saturation_fraction=fraction) for fraction in BASELINE_FRACTIONS),
+        steps=tuple(Step(saturation_fraction=fraction) for fraction in fractions),
         workers=fleet.workers,
         worker_vcpus=fleet.worker_vcpus,
         reason=f"{reason}; {fleet.workers} load worker(s): {fleet.reason}",
@@ -283,14 +334,10 @@ def _verification(
 ) -> LoadTestPlan:
     """The full target at a count, and what its neighbours would carry where that is open."""
     target = sizing.request.target.tps
-    rates = [target]
-    known = evidence.utilization is not None
-    bad = evidence.most_bad
-    if not known or not evidence.predicted_to_serve(count, _OUT_OF_QUESTION):
-        rates.insert(0, target * count / (count + 1))
-    fewer_possible = not known or evidence.predicted_to_serve(max(count - 1, 1), -_OUT_OF_QUESTION)
-    if count - 1 > bad and fewer_possible:
-        rates.append(target * count / (count - 1))
+    fewer, more = _neighbours(evidence, count)
+    held = 1 if evidence.utilization is None else evidence.steps_to_hold(count)
+    counts = (more, *[count] * held, fewer)
+    rates = [target * count / each for each in counts if each is not None]
     fleet = plan_fleet(sizing.request, max(rates), history, at_least=at_least)
     return LoadTestPlan(
         instance_type=evidence.facts.instance_type,
@@ -301,6 +348,26 @@ def _verification(
         worker_vcpus=fleet.worker_vcpus,
         reason=f"{reason}; {fleet.workers} load worker(s): {fleet.reason}",
     )
+
+
+def _neighbours(evidence: Evidence, count: int) -> tuple[int | None, int | None]:
+    """A smaller and a larger count whose load a load test at ``count`` should show as well.
+
+    They are the next counts, or the ends of the range in which the answer is expected, so that
+    whatever the count shows, the next decision rests on interpolation. A neighbour whose fate
+    is beyond question is left out: its step would take time and tell nothing.
+    """
+    if evidence.utilization is None:
+        return (count - 1 if count > 1 else None), count + 1
+    more: int | None = None
+    if not evidence.predicted_to_serve(count, _OUT_OF_QUESTION):
+        likely = evidence.smallest_count(_LIKELY, above=count)
+        more = min(likely or count + 1, math.ceil(count * _WIDEST_STEP))
+    fewer: int | None = None
+    if count - 1 > evidence.most_bad and evidence.predicted_to_serve(count - 1, -_OUT_OF_QUESTION):
+        likely = evidence.smallest_count(-_LIKELY)
+        fewer = max(min(likely or count, count - 1), math.floor(count / _WIDEST_STEP), 1)
+    return fewer, more
 
 
 def _limit_reached(

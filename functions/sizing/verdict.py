@@ -10,6 +10,8 @@ from sizing.request import Target
 SERVED_SHARE = 0.99
 #: An instance this busy is used up: errors there are the hardware's, not the container's.
 _USED_UP_PERCENT = 90.0
+#: A load generator this busy, percent of its share, may be what a burst saturated.
+_CLIENT_USED_UP_PERCENT = 85.0
 #: Name of the error kind of platform throttling in the load generator's counts.
 THROTTLED = "throttled"
 
@@ -89,18 +91,34 @@ def mostly_throttled(seen: Observation) -> bool:
     return failed > 0 and seen.errors.get(THROTTLED, 0) > failed / 2
 
 
+def trusted_saturation(record: LoadTestRecord) -> float | None:
+    """The rate at which a burst saturated the endpoint, per second.
+
+    None where there was no burst, or where the load generator itself may have been what was
+    saturated: its CPU at the highest step, scaled to the burst's rate, would be used up.
+    """
+    steps = [seen for seen in record.observations if usable(seen)]
+    if record.saturation_tps is None or not steps:
+        return None
+    if any(seen.client_limited is not None for seen in record.observations):
+        return None
+    highest = max(steps, key=lambda seen: seen.achieved_tps)
+    growth = max(record.saturation_tps / highest.achieved_tps, 1.0)
+    if highest.workers.cpu_percent_max * growth > _CLIENT_USED_UP_PERCENT:
+        return None
+    return record.saturation_tps
+
+
 def container_saturates(record: LoadTestRecord, target: Target) -> bool:
     """Whether a burst was held up by the container while the hardware had room to spare.
 
     The utilization at the burst's rate follows from the highest step below it, in proportion
-    (the utilization law). A load generator that would have been short of CPU at that rate speaks
-    against it.
+    (the utilization law).
     """
-    steps = [seen for seen in record.observations if usable(seen)]
-    if record.saturation_tps is None or not steps:
+    saturation = trusted_saturation(record)
+    if saturation is None:
         return False
+    steps = [seen for seen in record.observations if usable(seen)]
     highest = max(steps, key=lambda seen: seen.achieved_tps)
-    growth = max(record.saturation_tps / highest.achieved_tps, 1.0)
-    client_was_busy = highest.workers.cpu_percent_max * growth > _USED_UP_PERCENT
-    reached = highest.utilization_percent * growth
-    return reached < target.utilization_percent.min and not client_was_busy
+    reached = highest.utilization_percent * max(saturation / highest.achieved_tps, 1.0)
+    return reached < target.utilization_percent.min
