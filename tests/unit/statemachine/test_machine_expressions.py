@@ -205,7 +205,7 @@ def test_the_next_load_test(scaled, next_, state, machine):
     assert taken == state
 
 
-@pytest.mark.parametrize("minutes, seconds", [(0, 5), (2, 10), (20, 30)])
+@pytest.mark.parametrize("minutes, seconds", [(0, 2), (0.5, 5), (2, 10), (20, 30)])
 def test_polls_are_frequent_while_an_endpoint_is_young(minutes, seconds, machine):
     started = time.time() * 1000 - minutes * 60_000
     sizing = machine("sizing")
