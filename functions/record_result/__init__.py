@@ -1,0 +1,1 @@
+"""RecordResult: writes what a sizing came to, and says it in words."""

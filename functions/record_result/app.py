@@ -1,0 +1,214 @@
+"""RecordResult: writes result.json and report.html, and says what a sizing has come to.
+
+It is the way out of every sizing, so nothing in its input makes it fail: what can't be read is
+left out, and the result says so.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import BaseModel, ValidationError
+
+from aws import s3_documents
+from aws.environment import Environment
+from aws.telemetry import logger, publish
+from report.timeline import Timeline, read_timeline
+from sizing import message, names
+from sizing.answer import Answer, Status
+from sizing.cost import sizing_cost
+from sizing.failure import Failure, failure
+from sizing.instance import Sizing
+from sizing.observation import LoadTestRecord
+from sizing.result import Result, build_result
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+_INDENT = 2
+_NO_REPORT = "The report could not be made: the log of the function that records results says why."
+
+
+def handler(event: Mapping[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Record a sizing's result.
+
+    Args:
+        event: ``execution`` {arn, name, started_at}, ``request``, ``sizing``, ``estimate``,
+            ``history``, ``answer``, ``failure`` {error, cause} and ``dry_run``; any may be null.
+
+    Returns:
+        ``{"status", "result_uri", "report_uri", "subject", "message", "detail"}``; ``report_uri``
+        is null if there is no report.
+    """
+    notes: list[str] = []
+    event = _object(event)
+    execution = _object(event.get("execution"))
+    arn = execution.get("arn")
+    sizing = _read(Sizing, event.get("sizing"), "sizing", notes)
+    # Its own id even where nobody told who it is, and the same one if it is told again.
+    known_by = arn if isinstance(arn, str) and arn else json.dumps(event, default=str)
+    sizing_id = sizing.sizing_id if sizing is not None else names.sizing_id(known_by)
+    logger.set_correlation_id(sizing_id)
+
+    history = _history(event.get("history"), notes)
+    finished_at = time.time()
+    timelines = _timelines(history, notes)
+    document = build_result(
+        sizing_id=sizing_id,
+        finished_at=finished_at,
+        sizing=sizing,
+        history=history,
+        answer=_read(Answer, event.get("answer"), "answer", notes),
+        failure=_failure(event.get("failure")),
+        dry_run=event.get("dry_run") is True,
+        estimate=_object(_written(event.get("estimate"), "estimate", notes)) or None,
+        cost_usd=_cost(sizing, history, finished_at),
+        request=_written(event.get("request"), "request", notes),
+        execution_arn=_text(arn),
+        started_at=_epoch(execution.get("started_at")),
+        notes=notes,
+    )
+    return _recorded(document, timelines)
+
+
+def _recorded(document: dict[str, Any], timelines: Mapping[str, Timeline]) -> dict[str, Any]:
+    """Write both files; the result first, since it is what counts."""
+    bucket = Environment.read().results_bucket
+    folder = names.sizing_folder(document["sizing"]["id"])
+    result_uri = _write_result(bucket, folder, document)
+    report_uri = None
+    try:
+        from report.page import render  # a report that can't even be imported is no worse
+
+        report_uri = s3_documents.write(
+            bucket,
+            folder + names.REPORT_FILE,
+            render(document, timelines).encode("utf-8", "replace"),
+            "text/html; charset=utf-8",
+        )
+    except Exception:  # noqa: BLE001 (the result stands without its report)
+        logger.exception("no report")
+        document["notes"].append(_NO_REPORT)
+        _write_result(bucket, folder, document)
+
+    result = Result.model_validate(document)
+    publish("SizingsFailed", float(result.status is Status.FAILED))
+    logger.info("result recorded", extra={"status": result.status, "load_tests": len(timelines)})
+    return {
+        "status": str(result.status),
+        "result_uri": result_uri,
+        "report_uri": report_uri,
+        "subject": message.subject(result),
+        "message": message.message(result, result_uri=result_uri, report_uri=report_uri),
+        "detail": message.event_detail(result, result_uri=result_uri, report_uri=report_uri),
+    }
+
+
+def _write_result(bucket: str, folder: str, document: Mapping[str, Any]) -> str:
+    content = json.dumps(document, indent=_INDENT, allow_nan=False).encode()
+    return s3_documents.write(bucket, folder + names.RESULT_FILE, content, "application/json")
+
+
+def _read(model: type[_Model], value: object, what: str, notes: list[str]) -> _Model | None:
+    """A part of the event; None, with a note, if it is not what it should be."""
+    if value is None:
+        return None
+    try:
+        json.dumps(value, allow_nan=False)  # NaN is no figure
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (TypeError, ValueError, RecursionError) as error:
+        why = str(error)
+    logger.warning("unreadable part of the event", extra={"part": what, "why": why})
+    notes.append(f"The {what} could not be read and is left out ({why}).")
+    return None
+
+
+def _history(history: object, notes: list[str]) -> tuple[LoadTestRecord, ...]:
+    # JSONata gives a sequence of one as its only member.
+    each_of = history if isinstance(history, list) else [history]
+    records = [
+        _read(LoadTestRecord, each, f"load test number {number}", notes)
+        for number, each in enumerate(each_of, start=1)
+    ]
+    return tuple(record for record in records if record is not None)
+
+
+def _timelines(history: Sequence[LoadTestRecord], notes: list[str]) -> dict[str, Timeline]:
+    """The load tests over time, from the files that are there."""
+    timelines = {}
+    for record in history:
+        if not record.files.startswith("s3://"):
+            continue
+        bucket, prefix = s3_documents.split_uri(record.files)
+        try:
+            file = s3_documents.read_json(bucket, f"{prefix.rstrip('/')}/{names.LOAD_TEST_FILE}")
+        except (BotoCoreError, ClientError, ValueError, RecursionError) as error:
+            if record.error is None:
+                why = type(error).__name__
+                if isinstance(error, ClientError):
+                    why = error.response["Error"]["Code"]
+                notes.append(
+                    f"{names.LOAD_TEST_FILE} of {record.load_test_id} could not be read ({why}): "
+                    "the report does not show that load test over time."
+                )
+        else:
+            timelines[record.load_test_id] = read_timeline(file)
+    return timelines
+
+
+def _cost(
+    sizing: Sizing | None, history: Sequence[LoadTestRecord], finished_at: float
+) -> float | None:
+    """What the sizing has cost; None where a price is missing that it depends on."""
+    if sizing is None:
+        return None if history else 0.0
+    started = {each.instance_type for each in history if each.observations or not each.error}
+    prices = {each.instance_type: each.hourly_price_usd for each in sizing.candidates}
+    if any(prices.get(each) is None for each in started):
+        return None
+    return sizing_cost(sizing, history, finished_at)
+
+
+def _written(value: object, what: str, notes: list[str]) -> object:
+    """A part of the event that goes into the result as it is; None if JSON can't hold it."""
+    try:
+        json.dumps(value, indent=_INDENT, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        notes.append(f"The {what} can't be written as JSON and is left out ({error}).")
+        return None
+    return value
+
+
+def _failure(value: object) -> Failure | None:
+    if not value:
+        return None
+    if not isinstance(value, Mapping):
+        return failure(None, _text(value))
+    return failure(_text(value.get("error")), _text(value.get("cause")))
+
+
+def _object(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, default=str)
+
+
+def _epoch(value: object) -> float | None:
+    """Epoch seconds of an ISO 8601 time; None if it is none."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return moment.timestamp() if moment is not None else None
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,1 @@
+"""``report.html``: one self-contained file with the answer, its plots and all figures."""

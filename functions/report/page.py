@@ -1,0 +1,227 @@
+"""The report's page: a pure function from a result and its load tests to one HTML string."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+from pydantic import ValidationError
+
+from report import figures
+from report.figures import Plot
+from report.timeline import Timeline
+from sizing import message
+from sizing.answer import CandidateStatus, Status
+from sizing.autoscaling import (
+    ENDPOINT_PLACEHOLDER,
+    put_concurrency_policy,
+    put_scaling_policy,
+    register_scalable_target,
+)
+from sizing.load_test import Purpose
+from sizing.observation import Verdict
+from sizing.request import Request
+from sizing.result import CandidateResult, LoadTestResult, Result
+
+_FOLDER = Path(__file__).parent
+#: Bodies in the request are shown up to this many characters.
+_LONGEST_BODY = 400
+
+_STATUS_WORDS = {
+    Status.SIZED: "Sized",
+    Status.TARGET_NOT_MET: "Target not met",
+    Status.FAILED: "Failed",
+    Status.DRY_RUN: "Dry run",
+}
+_CANDIDATE_WORDS = {
+    CandidateStatus.VERIFIED: "Verified",
+    CandidateStatus.NOT_VERIFIED: "Not verified",
+    CandidateStatus.TARGET_NOT_MET: "Target not met",
+    CandidateStatus.FAILED: "Failed",
+}
+_PURPOSE_WORDS = {
+    Purpose.BASELINE: "baseline on one instance",
+    Purpose.VERIFY: "verification at full traffic",
+}
+#: What each verdict says, for the reader of the table.
+_VERDICTS = {
+    Verdict.IN_BAND: "served with utilization in the band",
+    Verdict.OVERLOADED: "utilization over the band, or requests refused by busy instances",
+    Verdict.UNDERUSED: "served with utilization under the band",
+    Verdict.LATENCY_LIMITED: "the model's p99 is over its limit, although utilization is not",
+    Verdict.CONTAINER_LIMITED: "the container can't use the hardware that is there",
+    Verdict.CLIENT_LIMITED: "the load generator could not keep its schedule; not used",
+    Verdict.INVALID: "the measurement is not to be trusted; not used",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadTestSection:
+    candidate: CandidateResult
+    load_test: LoadTestResult
+    purpose: str
+    plot: Plot | None
+    #: Why there is no plot, or what went wrong.
+    remark: str | None
+
+
+def render(document: Mapping[str, Any], timelines: Mapping[str, Timeline]) -> str:
+    """The report as one HTML file that needs no network.
+
+    Args:
+        document: ``result.json``, decoded.
+        timelines: By load test id; load tests without one are not drawn over time.
+
+    Raises:
+        pydantic.ValidationError: The document is not a result.
+    """
+    result = Result.model_validate(document)
+    request = _request(result)
+    sections = list(_sections(result, timelines))
+    plots = [plot for plot in _overview(result, request) if plot is not None]
+    drawn = [*plots, *(each.plot for each in sections if each.plot is not None)]
+    script = (_FOLDER / "draw.js").read_text()
+    # A page without plots needs no 5 MB to draw them.
+    plotly = get_plotlyjs() if drawn else ""
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            result=result,
+            request=request,
+            request_json=_pretty(_shown(result.sizing.request)),
+            plots=plots,
+            sections=sections,
+            has_observations=any(each.load_test.observations for each in sections),
+            figures={plot.id: plot.figure for plot in drawn},
+            plotly=plotly,
+            script=script,
+            style=(_FOLDER / "report.css").read_text(),
+            script_sources=" ".join(map(_source, (plotly, script))) if drawn else "'none'",
+            model=message.model_label(result.sizing.request),
+            sentence=message.sentence(result),
+            minutes=message.minutes_taken(result),
+            status_word=_STATUS_WORDS[result.status],
+            candidate_words=_CANDIDATE_WORDS,
+            verdicts=_verdicts_seen(result),
+            commands=_commands(result),
+            ENDPOINT_PLACEHOLDER=ENDPOINT_PLACEHOLDER,
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "usd": message.usd,
+        "rate": message.rate,
+        "ms": message.milliseconds,
+        "percent": _percent,
+        "triple": message.latency_triple,
+    }
+    return environment
+
+
+def _percent(value: float | None, decimals: int = 1) -> str:
+    return "-" if value is None else f"{value:.{decimals}f}\u00a0%"
+
+
+def _request(result: Result) -> Request | None:
+    """The request, if it is a valid one."""
+    try:
+        return Request.model_validate(result.sizing.request)
+    except ValidationError:
+        return None
+
+
+def _overview(result: Result, request: Request | None) -> Iterator[Plot | None]:
+    limit_ms = request.target.model_latency_p99_ms if request is not None else None
+    yield figures.utilization_plot(result, request)
+    for number, candidate in enumerate(result.candidates):
+        yield figures.latency_plot(candidate, limit_ms=limit_ms, number=number)
+
+
+def _sections(result: Result, timelines: Mapping[str, Timeline]) -> Iterator[_LoadTestSection]:
+    """Load tests in the order they ran."""
+    every = [(each, test) for each in result.candidates for test in each.load_tests]
+    every.sort(key=lambda each: each[1].started_at or "")
+    for number, (candidate, load_test) in enumerate(every):
+        timeline = timelines.get(load_test.load_test_id, Timeline(()))
+        plot = figures.timeline_plot(candidate, load_test, timeline, number=number)
+        remark = f"{load_test.error}: {load_test.cause or ''}" if load_test.error else None
+        if remark is None and timeline.error is not None:
+            remark = timeline.error
+        if remark is None and plot is None:
+            remark = "Its record over time is not there, so it can't be drawn."
+        yield _LoadTestSection(
+            candidate, load_test, _PURPOSE_WORDS[load_test.purpose], plot, remark
+        )
+
+
+def _verdicts_seen(result: Result) -> dict[str, str]:
+    seen = {
+        observation.verdict
+        for candidate in result.candidates
+        for load_test in candidate.load_tests
+        for observation in load_test.observations
+    }
+    return {str(verdict): text for verdict, text in _VERDICTS.items() if verdict in seen}
+
+
+def _commands(result: Result) -> list[tuple[str, str, str]]:
+    """AWS CLI commands of the autoscaling advice: title, command, and its input as JSON."""
+    advice = result.recommendation.autoscaling if result.recommendation is not None else None
+    if advice is None:
+        return []
+    alternative = put_concurrency_policy(advice, ENDPOINT_PLACEHOLDER)
+    requests = [
+        (
+            "Let Application Auto Scaling set the instance count",
+            "register-scalable-target",
+            register_scalable_target(advice, ENDPOINT_PLACEHOLDER),
+        ),
+        (
+            "Track invocations per instance",
+            "put-scaling-policy",
+            put_scaling_policy(advice, ENDPOINT_PLACEHOLDER),
+        ),
+    ]
+    if alternative is not None:
+        requests.append(
+            ("Or: track requests in flight per instance", "put-scaling-policy", alternative)
+        )
+    return [(title, command, _pretty(body)) for title, command, body in requests]
+
+
+def _shown(value: object) -> object:
+    """The request for reading: long bodies cut short."""
+    if isinstance(value, Mapping):
+        return {str(key): _shown(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_shown(each) for each in value]
+    if isinstance(value, str) and len(value) > _LONGEST_BODY:
+        return f"{value[:_LONGEST_BODY]}... ({len(value):,} characters)"
+    return value
+
+
+def _pretty(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def _source(script: str) -> str:
+    """A Content-Security-Policy source that lets this one script run, and no other."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
