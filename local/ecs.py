@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partialmethod
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,6 +103,7 @@ class Tasks:
         self._lock = threading.Lock()
         self._tasks: dict[str, Task] = {}
         self._numbers = itertools.count()
+        self._addresses = _addresses()
         self._closing = False
         self._metadata = MetadataServer(self.get)
 
@@ -157,7 +160,7 @@ class Tasks:
         number = next(self._numbers)
         task_id = uuid.uuid4().hex
         arn = f"{cluster.arn.replace(':cluster/', ':task/')}/{task_id}"
-        address = _address(number)
+        address = next(self._addresses)
         environment = {
             **self._environment,
             **self._image.environment,
@@ -306,11 +309,16 @@ def _stop_task(backend: Any, tasks: Tasks, cluster_str: str, task_str: str, reas
     return task
 
 
-def _address(number: int) -> str:
-    # All of 127.0.0.0/8 is this machine on Linux; elsewhere only the first address is.
+def _addresses() -> Iterator[str]:
+    """Addresses of this machine, another for each task and hardly ever another program's.
+
+    All of 127.0.0.0/8 is this machine on Linux; elsewhere only the first address is.
+    """
     if not sys.platform.startswith("linux"):
-        return "127.0.0.1"
-    return f"127.0.{1 + number // 254}.{1 + number % 254}"
+        return itertools.repeat("127.0.0.1")
+    network = random.randrange(0x7F010000, 0x7FFE0000, 0x100)
+    hosts = itertools.cycle(range(1, 255))
+    return (str(IPv4Address(network + host)) for host in hosts)
 
 
 def _pairs(environment: Sequence[Mapping[str, str]] | None) -> dict[str, str]:

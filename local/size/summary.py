@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,9 +29,11 @@ def show(console: Console, result: Result, *, files: list[Path]) -> None:
     console.print()
     for label, text in _facts(result):
         console.print(Text.assemble((f"{label:<15}", "dim"), text), soft_wrap=True)
+    for note in result.notes:
+        console.print(Text.assemble((f"{'note':<15}", "dim"), note), soft_wrap=True)
     for path in files:
         label = "report" if path.suffix == ".html" else "result"
-        console.print(Text.assemble((f"{label:<15}", "dim"), os.path.relpath(path)), soft_wrap=True)
+        console.print(Text.assemble((f"{label:<15}", "dim"), str(path)), soft_wrap=True)
 
 
 def _table(result: Result) -> Table:
@@ -84,6 +85,6 @@ def show_logs(console: Console, logs: list[Path], lines: int = 10) -> None:
     for path in logs:
         end = path.read_text(errors="replace").splitlines()[-lines:]
         console.print()
-        console.print(Text(os.path.relpath(path), style="dim"))
+        console.print(Text(str(path), style="dim"))
         for line in end:
             console.print(Text(f"  {line}"), soft_wrap=True)
