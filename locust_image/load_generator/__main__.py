@@ -29,10 +29,11 @@ from load_generator.locust_events import listen
 from load_generator.spec import Spec, SpecError, parse_spec
 from load_generator.storage import Storage, StorageError, open_storage
 from load_generator.task import Role, Task, TaskError
+from load_generator.user import CallUser, EndpointUser
 
 log = logging.getLogger("load_generator")
 
-_POLL = 0.1
+_POLL = 0.2
 
 
 def main() -> None:
@@ -79,16 +80,21 @@ def _lead(task: Task, spec: Spec, storage: Storage) -> None:
     listen(locust.events.init, attach)
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, leader.interrupt)
-    _run_locust(
-        task,
-        "--master",
-        "--headless",
-        f"--master-bind-host={task.host}",
-        f"--master-bind-port={task.port}",
-        f"--expect-workers={spec.workers}",
-        f"--expect-workers-max-wait={int(task.start_timeout)}",
-        "--only-summary",
-    )
+    try:
+        _run_locust(
+            task,
+            "--master",
+            "--headless",
+            f"--master-bind-host={task.host}",
+            f"--master-bind-port={task.port}",
+            f"--expect-workers={spec.workers}",
+            f"--expect-workers-max-wait={int(task.start_timeout)}",
+            "--only-summary",
+        )
+    except BaseException as error:
+        # Locust ends by SystemExit, also where the locustfile cannot be loaded.
+        leader.ended(error)
+        raise
 
 
 def _work(
@@ -100,7 +106,7 @@ def _work(
                 "WorkersChanged", f"WORKER_INDEX {task.worker} of {spec.workers} workers"
             )
         worker = worker_side.Worker(task, spec, storage, session)
-        host, port = _find_leader(task, storage)
+        host, port = _find_leader(task, storage, started_at)
     except (EngineError, StorageError) as error:
         name = error.name if isinstance(error, EngineError) else "StorageError"
         failed = result.LoadTest.of(spec, started_at)
@@ -110,16 +116,21 @@ def _work(
 
     def attach(environment: locust.env.Environment, runner: WorkerRunner, **_: Any) -> None:
         worker.attach(environment, runner)
+        if not any(issubclass(each, EndpointUser | CallUser) for each in environment.user_classes):
+            message = f"{task.locustfile} has no class that derives from EndpointUser or CallUser"
+            gevent.spawn(worker.fail, EngineError("InvalidLocustfile", message))
 
     listen(locust.events.init, attach)
     _run_locust(task, "--worker", f"--master-host={host}", f"--master-port={port}")
 
 
-def _find_leader(task: Task, storage: Storage) -> tuple[str, int]:
+def _find_leader(task: Task, storage: Storage, started_at: float) -> tuple[str, int]:
     """Where the leader listens, once it does."""
     deadline = time.monotonic() + task.start_timeout
     reason = "there is no leader.json"
     while time.monotonic() < deadline:
+        if result.written_since(storage, started_at):
+            raise EngineError("LeaderLost", "the load test is over: see load_test.json")
         document = storage.read("leader.json")
         if document is not None:
             address = json.loads(document)

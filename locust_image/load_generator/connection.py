@@ -58,7 +58,7 @@ class _TlsSocket:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        self._unsent = b""
+        self._unsent: bytes | memoryview = b""
 
     def handshake(self) -> bool:
         """Go on with the handshake; True when it is done.
@@ -114,14 +114,18 @@ class _TlsSocket:
 
     def flush(self) -> bool:
         """Send what is encrypted; True when nothing is left."""
-        data = self._unsent + self._outgoing.read() if self._unsent else self._outgoing.read()
+        data: bytes | memoryview = self._unsent
+        if not data:
+            data = self._outgoing.read()
+        elif self._outgoing.pending:
+            data = b"".join((data, self._outgoing.read()))
         if not data:
             return True
         try:
             sent = self._socket.send(data)
         except BlockingIOError:
             sent = 0
-        self._unsent = data[sent:]
+        self._unsent = memoryview(data)[sent:]
         return not self._unsent
 
 
@@ -203,7 +207,7 @@ class Connection:
         self._chunks: list[bytes] = []
         self._kept: list[bytes] = []
         self._raw: list[bytes] = []
-        self._rest = b""
+        self._rest: bytes | memoryview = b""
         self._parser = HttpResponseParser(self)
 
         family, sockaddr = address
@@ -265,7 +269,7 @@ class Connection:
             gevent.get_hub().loop.run_callback(self._fail, answers.CONNECTION)
             return
         if sent != len(request) or (self._tls is not None and not self._tls.flush()):
-            self._rest = request[sent:]
+            self._rest = memoryview(request)[sent:]
             self._writer.start(self._writable)
 
     def close(self) -> None:

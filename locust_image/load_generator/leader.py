@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -65,6 +66,7 @@ class Leader:
         self._heard_at: dict[int, float] = {}
         self._sequences: dict[int, int] = {}
         self._outstanding: dict[int, int] = {}
+        self._reported_to: dict[int, int] = {}
         self._final: set[int] = set()
         self._connected: set[str] = set()
         self._ending = False
@@ -146,6 +148,7 @@ class Leader:
             self._fail("ReportLost", f"a report of worker {worker} was lost")
         for epoch_second, second in msg.data["seconds"]:
             self._test.ledger.enter(worker, epoch_second, Second.from_message(second))
+            self._reported_to[worker] = epoch_second + 1
         self._outstanding[worker] = msg.data["outstanding"]
         if msg.data["final"]:
             self._final.add(worker)
@@ -255,7 +258,7 @@ class Leader:
             planned = result.Step(rate, step.saturation_fraction, self._window(start))
             self._test.steps.append(planned)
             start = planned.window.steady_end
-        self._follow()
+        self._follow(self._test.steps)
         for index in range(len(spec.steps)):
             self._watch_step(index)
         self._await_reports(self._test.steps[-1].window.steady_end)
@@ -270,21 +273,15 @@ class Leader:
             period=self._spec.metric_period_seconds,
         )
 
-    def _follow(self, *, end_of: tuple[int, float] | None = None) -> None:
-        """Send the schedule; ``end_of`` ends a step, by index, at another time."""
-        plateaus = result.plateaus(self._test.steps)
-        if end_of is not None:
-            index, end = end_of
-            plateaus[index] = replace(plateaus[index], end=end)
-        self._send(
-            messages.FOLLOW,
-            {"plateaus": [[each.start, each.end, each.rate] for each in plateaus]},
-        )
+    def _follow(self, steps: Sequence[result.Step]) -> None:
+        plateaus = [[each.start, each.end, each.rate] for each in result.plateaus(steps)]
+        self._send(messages.FOLLOW, {"plateaus": plateaus})
 
     def _watch_step(self, index: int) -> None:
         """Wait for a step's end; end a hopeless one after a full metric period."""
         step = self._test.steps[index]
         period = self._spec.metric_period_seconds
+        # The local run's progress display reads this line.
         log.info("Step %d: %.1f/s", index + 1, step.offered_tps)
         looked = step.window.steady_start + period
         while looked < step.window.steady_end:
@@ -293,17 +290,22 @@ class Leader:
             if self._hopeless(figures):
                 log.info("Step %d is ended early: it is hopeless", index + 1)
                 step.window = replace(step.window, steady_end=looked)
-                start = time.time() + _AHEAD
-                self._reschedule(index + 1, start)
-                self._follow(end_of=(index, start))
+                # What has queued up would spoil the next step.
+                self._send(messages.FOLLOW, {"plateaus": []})
+                self._drain()
+                self._reschedule(index + 1, time.time() + _AHEAD)
                 return
             looked += period
         self._sleep_until(step.window.steady_end)
 
     def _reschedule(self, index: int, start: float) -> None:
-        for step in self._test.steps[index:]:
+        """Plan the steps from ``index`` on anew, and tell the workers."""
+        steps = self._test.steps[index:]
+        for step in steps:
             step.window = self._window(start)
             start = step.window.steady_end
+        if steps:
+            self._follow(steps)
 
     def _hopeless(self, figures: Second) -> bool:
         ended = figures.succeeded + figures.failed
@@ -339,12 +341,12 @@ class Leader:
     # --- Waiting, with an eye on the workers ------------------------------------------------------
 
     def _await_reports(self, end: int) -> None:
-        """Wait until every worker has reported the second before ``end``."""
+        """Wait until every worker has reported all that happened before ``end``."""
         self._sleep_until(end)
         deadline = monotonic() + LEASE_SECONDS
-        while self._test.ledger.workers_in(end - 1) < self._spec.workers:
+        while any(self._reported_to.get(worker, 0) < end for worker in self._clients):
             if monotonic() > deadline:
-                raise LoadTestFailed("ReportLost", f"not every worker reported second {end - 1}")
+                raise LoadTestFailed("ReportLost", f"not every worker reported up to {end}")
             self._pause(_POLL)
 
     def _sleep_until(self, epoch: float) -> None:
@@ -386,6 +388,12 @@ class Leader:
         self._ending = True
         self._write()
         self._runner.quit()
+
+    def ended(self, error: BaseException) -> None:
+        """Take note that Locust has ended; nothing is said of it if the test was over."""
+        if not self._written:
+            self._fail("LeaderFailed", f"Locust ended before the test: {error!r}")
+            self._write()
 
     def interrupt(self) -> None:
         """End the test as failed, from a signal's handler in a greenlet."""

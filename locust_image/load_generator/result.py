@@ -233,10 +233,9 @@ def _moment(second: int, figures: Second) -> Json:
     }
 
 
-def plateaus(steps: Sequence[Step], *, end_of_last: float | None = None) -> list[Plateau]:
+def plateaus(steps: Sequence[Step]) -> list[Plateau]:
     """The schedule of steps: each lasts until the next one starts, the last to its window's end."""
-    ends = [step.window.start for step in steps[1:]]
-    ends.append(end_of_last if end_of_last is not None else steps[-1].window.steady_end)
+    ends = [*(step.window.start for step in steps[1:]), steps[-1].window.steady_end]
     return [
         Plateau(step.window.start, end, step.offered_tps)
         for step, end in zip(steps, ends, strict=True)

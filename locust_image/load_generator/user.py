@@ -1,4 +1,4 @@
-"""The user class that sends requests to the endpoint, and the shape that runs one a worker."""
+"""The user classes that a locustfile derives from, and the shape that runs one on each worker."""
 
 from __future__ import annotations
 
@@ -30,7 +30,34 @@ class EndpointUser(User):
     def invoke(self) -> None:
         """Send requests until the test is over."""
         defined = type(self).check is not EndpointUser.check
-        worker.current().run(self.check if defined else None)
+        worker.current().invoke(self.check if defined else None)
+
+
+class CallUser(User):
+    """Makes calls of its own on the leader's schedule, with any client library.
+
+    Give it a ``call``, and an ``on_start`` that makes the client. Calls run in greenlets, many at
+    once. They cost more CPU than an ``EndpointUser``'s requests, so more workers are needed.
+    """
+
+    abstract = True
+
+    def call(self, payload: bytes) -> int | None:
+        """Send a payload and wait for the answer.
+
+        Returns:
+            The size of the answer, bytes, or None.
+
+        Raises:
+            CallFailed: The endpoint answered with an error; names its kind.
+            Exception: Anything else, which is counted by its class's name.
+        """
+        raise NotImplementedError
+
+    @task
+    def make_calls(self) -> None:
+        """Make calls until the test is over."""
+        worker.current().call(self.call)
 
 
 class OneUserPerWorker(LoadTestShape):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import resource
 import ssl
 import time
 from collections.abc import Callable
@@ -18,7 +20,9 @@ from gevent.event import Event
 from locust.runners import WorkerRunner
 
 from load_generator import invocation, locust_statistics, messages, result, spec
-from load_generator.engine import LEASE_SECONDS, Engine, EngineError, Target
+from load_generator.call_engine import CallEngine
+from load_generator.engine import LEASE_SECONDS, Engine, EngineError, Role
+from load_generator.http_engine import HttpEngine, Target
 from load_generator.locust_events import fire_requests, has_request_listeners, listen
 from load_generator.schedule import Plateau
 from load_generator.storage import Storage, StorageError, read_uri
@@ -34,8 +38,8 @@ log = logging.getLogger(__name__)
 _REPORT_DELAY = 0.03
 #: Between reports while requests run out, seconds.
 _DRAIN_REPORT = 0.1
-#: Connections that every worker opens before it says that it is ready.
-_WARM_CONNECTIONS = 4
+#: Files besides connections that a worker may have open.
+_OWN_FILES = 128
 
 
 class Worker:
@@ -136,50 +140,78 @@ class Worker:
 
     # --- The user's task ------------------------------------------------------------------------
 
-    def run(self, check: Callable[[bytes], str | None] | None) -> None:
-        """Send requests as the leader says until it says that the test is over.
+    def invoke(self, check: Callable[[bytes], str | None] | None) -> None:
+        """Invoke the endpoint as the leader says until it says that the test is over.
 
         Called in a Locust user's greenlet.
 
         Args:
             check: Looks at the body of each success: None if it is right, else the kind of error.
         """
-        specification = self._spec
         target = Target(
             host=self._endpoint.host,
             port=self._endpoint.port,
             tls=self._tls,
             signer=self._signer,
             payloads=self._payloads,
-            request_timeout=specification.request_timeout_seconds,
-            max_connections=self._task.max_connections,
-            streaming=specification.streaming,
+            request_timeout=self._spec.request_timeout_seconds,
+            max_connections=self._at_once(),
+            streaming=self._spec.streaming,
             check=check,
         )
+        self._run(lambda role: HttpEngine(role, target, self._frozen_credentials()))
+
+    def call(self, call: Callable[[bytes], int | None]) -> None:
+        """Make a user's own calls as the leader says until it says that the test is over.
+
+        Called in a Locust user's greenlet.
+
+        Args:
+            call: Sends a payload and waits for the answer: see ``load_generator.call_engine``.
+        """
+        self._run(
+            lambda role: CallEngine(
+                role,
+                call,
+                self._payloads,
+                timeout=self._spec.request_timeout_seconds,
+                at_once=self._at_once(),
+            )
+        )
+
+    def _at_once(self) -> int:
+        """How many connections this process may have, its own files aside."""
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return min(self._task.max_connections, max(1, soft - _OWN_FILES))
+
+    def _run(self, make: Callable[[Role], Engine]) -> None:
         self._listening = has_request_listeners(self._environment)
         try:
             if self._engine is not None:
-                raise EngineError("EngineFailed", "a worker runs one endpoint user, not several")
-            engine = Engine(
-                target,
-                self._frozen_credentials(),
-                worker=self._task.worker,
-                workers=specification.workers,
-                on_stop=self._on_engine_stop,
-                listening=self._listening,
+                raise EngineError("EngineFailed", "a worker runs one user, not several")
+            engine = make(
+                Role(
+                    worker=self._task.worker,
+                    workers=self._spec.workers,
+                    on_stop=self._on_engine_stop,
+                    listening=self._listening,
+                )
             )
             self._engine = engine
-            engine.warm(_WARM_CONNECTIONS)
+            engine.warm()
         except EngineError as error:
-            self._fail(error)
+            self.fail(error)
             return
+        # What is there by now stays: the collector need not look at it while requests run.
+        gc.collect()
+        gc.freeze()
         engine.lease_until = monotonic() + LEASE_SECONDS
         refresher = gevent.spawn(self._keep_credentials)
         reporter = gevent.spawn(self._keep_reporting)
         reporter.link_exception(self._on_greenlet_died)
         self._send(
             messages.READY,
-            {"load_test_id": specification.load_test_id, "clock": time.time()},
+            {"load_test_id": self._spec.load_test_id, "clock": time.time()},
         )
         try:
             self._ended.wait()
@@ -205,7 +237,7 @@ class Worker:
                 # Those at hand go on serving for as long as they are valid.
                 log.exception("The credentials could not be refreshed")
                 continue
-            if self._engine is not None:
+            if isinstance(self._engine, HttpEngine):
                 self._engine.credentials = credentials
 
     # --- Reports --------------------------------------------------------------------------------
@@ -253,7 +285,7 @@ class Worker:
         while not self._finished:
             gevent.sleep(0.5)
             if self._heard_at is not None and monotonic() - self._heard_at > LEASE_SECONDS:
-                self._fail(
+                self.fail(
                     EngineError(
                         "LeaderLost", f"nothing was heard from the leader for {LEASE_SECONDS:g} s"
                     )
@@ -262,15 +294,15 @@ class Worker:
 
     def _on_engine_stop(self, error: EngineError) -> None:
         # On the event loop, which must not wait.
-        gevent.spawn(self._fail, error)
+        gevent.spawn(self.fail, error)
 
     def _on_greenlet_died(self, greenlet: gevent.Greenlet) -> None:  # type: ignore[type-arg]
-        self._fail(EngineError("EngineFailed", f"the reporter died: {greenlet.exception!r}"))
+        self.fail(EngineError("EngineFailed", f"the reporter died: {greenlet.exception!r}"))
 
     def _tell(self, error: EngineError) -> None:
         self._send(messages.FAILED, {"name": error.name, "message": str(error)})
 
-    def _fail(self, error: EngineError) -> None:
+    def fail(self, error: EngineError) -> None:
         """End this worker with the reason, and tell the leader, if there is one."""
         if self._failure is not None or self._finished:
             return

@@ -18,7 +18,9 @@ from botocore.credentials import Credentials as BotocoreCredentials
 from botocore.eventstream import EventStreamBuffer
 
 from load_generator import addresses, invocation, ledger, spec
-from load_generator.engine import LEASE_SECONDS, Engine, EngineError, Target
+from load_generator.call_engine import CallEngine, CallFailed
+from load_generator.engine import LEASE_SECONDS, EngineError, Role
+from load_generator.http_engine import HttpEngine, Target
 from load_generator.schedule import Plateau
 from tests.local.scripted_server import BODY, Request, ScriptedServer, always, answer
 
@@ -28,7 +30,7 @@ CREDENTIALS = invocation.Credentials("AKIAIOSFODNN7EXAMPLE", "secret", None)
 class Bench:
     """An engine, and what its seconds add up to."""
 
-    def __init__(self, engine: Engine, stopped: list[EngineError]) -> None:
+    def __init__(self, engine: HttpEngine, stopped: list[EngineError]) -> None:
         self.engine = engine
         self.stopped = stopped
         self._seconds: list[tuple[int, ledger.Second]] = []
@@ -99,9 +101,8 @@ def bench() -> Iterator[MakeBench]:
             check=check,
         )
         stopped: list[EngineError] = []
-        engine = Engine(
-            target, credentials, worker=0, workers=1, on_stop=stopped.append, listening=listening
-        )
+        role = Role(worker=0, workers=1, on_stop=stopped.append, listening=listening)
+        engine = HttpEngine(role, target, credentials)
         made = Bench(engine, stopped)
         benches.append(made)
         if warm:
@@ -800,3 +801,98 @@ def test_addresses_that_are_no_longer_named_are_given_up(
         seen = made.offer(100, 0.25)
     assert not seen.errors
     assert {request.local_address for request in server.requests[before:]} == {"127.0.0.2"}
+
+
+# --- Calls of the user's own --------------------------------------------------------------------
+
+
+@pytest.fixture
+def calls() -> Iterator[Callable[..., tuple[CallEngine, list[EngineError]]]]:
+    engines: list[CallEngine] = []
+
+    def make(
+        call: Callable[[bytes], int | None], *, timeout: float = 5.0, at_once: int = 100
+    ) -> tuple[CallEngine, list[EngineError]]:
+        stopped: list[EngineError] = []
+        payloads = invocation.PayloadSet([spec.Payload(b"payload")], seed=0)
+        role = Role(worker=0, workers=1, on_stop=stopped.append)
+        engine = CallEngine(role, call, payloads, timeout=timeout, at_once=at_once)
+        engines.append(engine)
+        engine.warm()
+        return engine, stopped
+
+    yield make
+    for engine in engines:
+        if not engine.stopped:
+            engine.stop()
+
+
+def _offer(engine: CallEngine, rate: float, seconds: float) -> ledger.Second:
+    start = time.time() + 0.05
+    engine.follow([Plateau(start, start + seconds, rate)])
+    gevent.sleep(seconds + 0.1)
+    deadline = time.monotonic() + 5
+    while engine.outstanding and time.monotonic() < deadline:
+        gevent.sleep(0.01)
+    return ledger.total(second for _, second in engine.take_seconds(final=True))
+
+
+def test_calls_follow_the_schedule_and_may_wait(calls: Any) -> None:
+    bodies: list[bytes] = []
+
+    def call(payload: bytes) -> int:
+        bodies.append(payload)
+        gevent.sleep(0.05)
+        return 7
+
+    engine, _ = calls(call)
+    seen = _offer(engine, 100, 1)
+    assert bodies == [b"payload"] * 100
+    assert seen.succeeded == seen.answered == seen.invoked == seen.sent == seen.offered == 100
+    assert seen.bytes_received == 700
+    assert 50 <= (seen.latency.percentile_ms(50) or 0) < 80
+
+
+def test_calls_that_fail_are_counted_by_kind(calls: Any) -> None:
+    count = 0
+
+    def call(_payload: bytes) -> None:
+        nonlocal count
+        count += 1
+        if count % 4 == 1:
+            raise CallFailed("model_error_500", invoked=True)
+        if count % 4 == 2:
+            raise ConnectionResetError
+        if count % 4 == 3:
+            gevent.sleep(60)
+
+    engine, stopped = calls(call, timeout=0.3)
+    seen = _offer(engine, 80, 0.5)
+    assert seen.errors == {"model_error_500": 10, "ConnectionResetError": 10, "timeout": 10}
+    assert seen.succeeded == 10
+    assert seen.answered == seen.invoked == 20
+    assert not stopped
+
+
+def test_no_more_calls_at_once_than_allowed(calls: Any) -> None:
+    going = most = 0
+
+    def call(_payload: bytes) -> None:
+        nonlocal going, most
+        going += 1
+        most = max(most, going)
+        gevent.sleep(0.05)
+        going -= 1
+
+    engine, _ = calls(call, at_once=3)
+    seen = _offer(engine, 100, 0.5)
+    assert most == 3
+    assert seen.succeeded == 50
+    assert seen.connection_wait.count >= 40
+    engine.hold(2, start=time.time(), ramp=0)
+    most = 0
+    gevent.sleep(0.5)
+    engine.hold(0, start=time.time(), ramp=0)
+    gevent.sleep(0.1)
+    assert most == 2
+    assert not engine.outstanding

@@ -127,7 +127,7 @@ def test_a_pool_that_is_too_small(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("max_connections", [4096, 64])
 def test_a_slow_endpoint_is_not_blamed_on_the_client(tmp_path: Path, max_connections: int) -> None:
-    """An endpoint that serves 100 a second is offered 300: its queue grows, and with it latency."""
+    """An endpoint that serves 100 a second is offered 160: its queue grows, and with it latency."""
     slots: list[asyncio.Semaphore] = []
 
     async def serve(_request: Request, writer: asyncio.StreamWriter) -> None:
@@ -138,7 +138,7 @@ def test_a_slow_endpoint_is_not_blamed_on_the_client(tmp_path: Path, max_connect
         writer.write(answer())
 
     with ScriptedServer(serve) as server:
-        seen = step(tmp_path, server, rate=300, max_connections=max_connections)
+        seen = step(tmp_path, server, rate=160, max_connections=max_connections)
     assert seen["achieved_tps"] < 110
-    assert seen["client_latency_ms"]["p50"] > 500
+    assert seen["client_latency_ms"]["p50"] > 300
     assert seen["client_limited"] is None

@@ -61,19 +61,25 @@ def failed(outcome: Outcome, name: str) -> dict[str, Any]:
     return outcome.document
 
 
+def _statistics(outcome: Outcome) -> tuple[int, int]:
+    """Requests and failures of the table that Locust itself prints at the end."""
+    found = re.search(r"^POST +my-endpoint +(\d+) +(\d+)\(", outcome.logs[0], re.MULTILINE)
+    assert found is not None, outcome.logs[0]
+    return int(found[1]), int(found[2])
+
+
 def test_steps_are_offered_exactly_by_two_workers(tmp_path: Path) -> None:
     with ScriptedServer(always(answer(), delay=0.01)) as server:
-        document = completed(
-            run_load_test(
-                specification(
-                    workers=2,
-                    metric_period_seconds=2,
-                    steps=[{"offered_tps": 101}, {"offered_tps": 300}],
-                ),
-                url=server.url,
-                directory=tmp_path,
-            )
+        outcome = run_load_test(
+            specification(
+                workers=2,
+                metric_period_seconds=2,
+                steps=[{"offered_tps": 101}, {"offered_tps": 300}],
+            ),
+            url=server.url,
+            directory=tmp_path,
         )
+        document = completed(outcome)
         arrivals = [request.at for request in server.requests]
     assert [step["offered_tps"] for step in document["steps"]] == [101, 300]
     for step in document["steps"]:
@@ -99,6 +105,7 @@ def test_steps_are_offered_exactly_by_two_workers(tmp_path: Path) -> None:
     assert sum(moment["offered_tps"] for moment in timeline) == len(arrivals)
     seconds = [moment["t"] for moment in timeline]
     assert seconds == list(range(seconds[0], seconds[-1] + 1))
+    assert _statistics(outcome) == (len(arrivals), 0)
 
 
 def test_a_burst_finds_the_saturation_rate_that_steps_are_fractions_of(tmp_path: Path) -> None:
@@ -143,13 +150,12 @@ def test_errors_are_data_and_hopeless_steps_end_early(tmp_path: Path) -> None:
 
     with ScriptedServer(refuse) as server:
         started = time.monotonic()
-        document = completed(
-            run_load_test(
-                specification(steady_seconds=60, steps=[{"offered_tps": 100}, {"offered_tps": 50}]),
-                url=server.url,
-                directory=tmp_path,
-            )
+        outcome = run_load_test(
+            specification(steady_seconds=60, steps=[{"offered_tps": 100}, {"offered_tps": 50}]),
+            url=server.url,
+            directory=tmp_path,
         )
+        document = completed(outcome)
         assert time.monotonic() - started < 30
     assert len(document["steps"]) == 2
     for step in document["steps"]:
@@ -157,6 +163,10 @@ def test_errors_are_data_and_hopeless_steps_end_early(tmp_path: Path) -> None:
         assert step["error_percent"] == pytest.approx(50, abs=3)
         assert step["errors"].keys() == {"service_unavailable"}
         assert step["answers"] > step["invocations"]
+    requests, failures = _statistics(outcome)
+    assert requests == len(server.requests)
+    assert failures == pytest.approx(requests / 2, abs=1)
+    assert "service_unavailable" in outcome.logs[0]
 
 
 def test_a_burst_in_which_nothing_succeeds_fails_with_its_errors(tmp_path: Path) -> None:
@@ -358,8 +368,13 @@ def test_a_spec_in_error_names_the_field(tmp_path: Path) -> None:
 # --- Credentials, payload sets, Locust ----------------------------------------------------------
 
 
-def test_a_task_roles_credentials_are_renewed_inside_a_test(tmp_path: Path) -> None:
+def test_a_task_roles_credentials_are_renewed_and_payloads_come_from_json_lines(
+    tmp_path: Path,
+) -> None:
     """Credentials that last for seconds, from an endpoint like that of ECS."""
+    lines = [{"body": "one", "weight": 2}, {"body": "AAEC", "base64": True}]
+    file = tmp_path / "payloads.jsonl"
+    file.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
     numbers = itertools.count()
 
     async def give(_request: Request, writer: asyncio.StreamWriter) -> None:
@@ -376,7 +391,7 @@ def test_a_task_roles_credentials_are_renewed_inside_a_test(tmp_path: Path) -> N
     with ScriptedServer(give) as role, ScriptedServer(answer()) as server:
         completed(
             run_load_test(
-                specification(steady_seconds=3),
+                specification(steady_seconds=3, payloads={"s3_uri": file.as_uri()}),
                 url=server.url,
                 directory=tmp_path,
                 environment={
@@ -396,23 +411,11 @@ def test_a_task_roles_credentials_are_renewed_inside_a_test(tmp_path: Path) -> N
             keys[int(found[1])] = request.at
     assert len(keys) >= 3
     assert list(keys) == sorted(keys)
-
-
-def test_payloads_come_from_json_lines(tmp_path: Path) -> None:
-    lines = [{"body": "one", "weight": 2}, {"body": "AAEC", "base64": True}]
-    file = tmp_path / "payloads.jsonl"
-    file.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
-    with ScriptedServer(answer()) as server:
-        completed(
-            run_load_test(
-                specification(payloads={"s3_uri": file.as_uri()}),
-                url=server.url,
-                directory=tmp_path,
-            )
-        )
-        bodies = [request.body for request in server.requests]
+    bodies = [request.body for request in server.requests]
     assert set(bodies) == {b"one", b"\x00\x01\x02"}
-    assert 0.55 < bodies.count(b"one") / len(bodies) < 0.78
+    # Two of three, within five standard deviations.
+    share = bodies.count(b"one") / len(bodies)
+    assert share == pytest.approx(2 / 3, abs=5 * (2 / 9 / len(bodies)) ** 0.5)
 
 
 LOCUSTFILE = """
@@ -484,16 +487,90 @@ def test_a_locustfile_of_ones_own_checks_answers_and_listens_to_events(tmp_path:
     assert 20 <= median < 60
 
 
-def test_locusts_own_statistics_are_alive(tmp_path: Path) -> None:
-    async def some_fail(request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer() if request.number % 10 else answer(status="503 Unavailable"))
+CALLS = """
+import locust  # before boto3
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
 
+from load_generator.call_engine import CallFailed
+from load_generator.user import CallUser, OneUserPerWorker
+
+
+class Call(CallUser):
+    def on_start(self):
+        config = Config(retries={"total_max_attempts": 1}, max_pool_connections=50)
+        self.client = boto3.client("sagemaker-runtime", config=config)
+
+    def call(self, payload):
+        try:
+            answer = self.client.invoke_endpoint(EndpointName="my-endpoint", Body=payload)
+        except ClientError as error:
+            raise CallFailed(error.response["Error"]["Code"], invoked=True) from error
+        return len(answer["Body"].read())
+
+
+class Shape(OneUserPerWorker):
+    pass
+"""
+
+
+def test_a_locustfile_may_call_with_a_library_of_its_own(tmp_path: Path) -> None:
+    async def some_fail(request: Request, writer: asyncio.StreamWriter) -> None:
+        failure = {"x-amzn-ErrorType": "ModelError"}
+        body = b'{"OriginalStatusCode": 500, "Message": "m"}'
+        writer.write(
+            answer()
+            if request.number % 5
+            else answer(body, status="424 Failed Dependency", headers=failure)
+        )
+
+    locustfile = tmp_path / "calls.py"
+    locustfile.write_text(CALLS)
     with ScriptedServer(some_fail) as server:
-        outcome = run_load_test(specification(workers=2), url=server.url, directory=tmp_path)
-        completed(outcome)
-        count = len(server.requests)
-    table = re.search(r"^POST +my-endpoint +(\d+) +(\d+)\(", outcome.logs[0], re.MULTILINE)
-    assert table is not None, outcome.logs[0]
-    assert int(table[1]) == count
-    assert int(table[2]) == pytest.approx(count / 10, abs=1)
-    assert "service_unavailable" in outcome.logs[0]
+        document = completed(
+            run_load_test(
+                specification(steps=[{"offered_tps": 50}], workers=2),
+                url=server.url,
+                directory=tmp_path,
+                environment={"LOCUSTFILE": str(locustfile), "AWS_DEFAULT_REGION": "us-east-1"},
+            )
+        )
+        arrived = len(server.requests)
+        bodies = {request.body for request in server.requests}
+    (step,) = document["steps"]
+    assert bodies == {b'{"inputs": "happy"}'}
+    assert step["answers"] == step["invocations"] == pytest.approx(100, abs=2)
+    assert step["errors"].keys() == {"ModelError"}
+    assert step["error_percent"] == pytest.approx(20, abs=3)
+    timeline = document["timeline"]
+    assert sum(each["achieved_tps"] + each["error_tps"] for each in timeline) == arrived
+
+
+@pytest.mark.parametrize(
+    "content, name, words",
+    [
+        (
+            "from locust import HttpUser, task\n\n\nclass Any(HttpUser):\n    host = 'http://x'\n",
+            "InvalidLocustfile",
+            "derives from EndpointUser or CallUser",
+        ),
+        ("import no_such_module\n", "LeaderFailed", "no_such_module"),
+    ],
+)
+def test_a_locustfile_that_cannot_serve_is_said(
+    tmp_path: Path, content: str, name: str, words: str
+) -> None:
+    locustfile = tmp_path / "locustfile.py"
+    locustfile.write_text(content)
+    with ScriptedServer(answer()) as server:
+        outcome = run_load_test(
+            specification(),
+            url=server.url,
+            directory=tmp_path,
+            environment={"LOCUSTFILE": str(locustfile)},
+        )
+        assert not server.requests
+    assert words in failed(outcome, name)["error"]["message"]
+    assert outcome.leader_exit_code != 0
+    assert 0 not in outcome.worker_exit_codes
