@@ -36,7 +36,7 @@ CANDIDATE_COLOURS = (
 _BAND_FILL = "rgba(30, 160, 90, 0.16)"
 _WINDOW_FILL = "rgba(128, 140, 160, 0.20)"
 _BURST_FILL = "rgba(128, 140, 160, 0.09)"
-_MODEL_SHADES = {"p50": "#9cc0f5", "p90": "#5b93ea", "p99": "#2257bd"}
+_MODEL_SHADES = {"p50": "#9cc0f5", "p90": "#5b93ea", "p99": "#2b66d1"}
 _CLIENT = "#e07b00"
 _ERRORS = "#d13438"
 _OFFERED = "#8a93a3"
@@ -228,9 +228,9 @@ def _mark_answer(figure: Any, result: Result) -> None:
         f"{answer.utilization_percent:.1f} %</b>",
         showarrow=True,
         arrowhead=0,
-        ax=-70,
-        ay=-46,
-        xanchor="right",
+        standoff=8,
+        ax=24,
+        ay=58,
     )
 
 

@@ -7,10 +7,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from plotly.offline import get_plotlyjs
 from pydantic import ValidationError
 
@@ -26,7 +27,7 @@ from sizing.autoscaling import (
     register_scalable_target,
 )
 from sizing.load_test import Purpose
-from sizing.observation import Verdict
+from sizing.observation import Latency, Observation, Verdict
 from sizing.request import Request
 from sizing.result import CandidateResult, LoadTestResult, Result
 
@@ -90,34 +91,32 @@ def render(document: Mapping[str, Any], timelines: Mapping[str, Timeline]) -> st
     script = (_FOLDER / "draw.js").read_text()
     # A page without plots needs no 5 MB to draw them.
     plotly = get_plotlyjs() if drawn else ""
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            result=result,
-            request=request,
-            request_json=_pretty(_shown(result.sizing.request)),
-            plots=plots,
-            sections=sections,
-            has_observations=any(each.load_test.observations for each in sections),
-            figures={plot.id: plot.figure for plot in drawn},
-            plotly=plotly,
-            script=script,
-            style=(_FOLDER / "report.css").read_text(),
-            script_sources=" ".join(map(_source, (plotly, script))) if drawn else "'none'",
-            model=message.model_label(result.sizing.request),
-            sentence=message.sentence(result),
-            minutes=message.minutes_taken(result),
-            status_word=_STATUS_WORDS[result.status],
-            candidate_words=_CANDIDATE_WORDS,
-            verdicts=_verdicts_seen(result),
-            commands=_commands(result),
-            ENDPOINT_PLACEHOLDER=ENDPOINT_PLACEHOLDER,
-        )
+    return _template().render(
+        result=result,
+        request=request,
+        request_json=_pretty(_shown(result.sizing.request)),
+        plots=plots,
+        sections=sections,
+        has_observations=any(each.load_test.observations for each in sections),
+        figures={plot.id: plot.figure for plot in drawn},
+        plotly=plotly,
+        script=script,
+        style=(_FOLDER / "report.css").read_text(),
+        script_sources=" ".join(map(_source, (plotly, script))) if drawn else "'none'",
+        model=message.model_label(result.sizing.request),
+        sentence=message.sentence(result),
+        minutes=message.minutes_taken(result),
+        status_word=_STATUS_WORDS[result.status],
+        candidate_words=_CANDIDATE_WORDS,
+        verdicts=_verdicts_seen(result),
+        commands=_commands(result),
+        remarked=_remark,
+        ENDPOINT_PLACEHOLDER=ENDPOINT_PLACEHOLDER,
     )
 
 
-def _environment() -> Environment:
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -130,13 +129,19 @@ def _environment() -> Environment:
         "rate": message.rate,
         "ms": message.milliseconds,
         "percent": _percent,
-        "triple": message.latency_triple,
+        "percentiles": _percentiles,
     }
-    return environment
+    return environment.get_template("report.html.j2")
 
 
 def _percent(value: float | None, decimals: int = 1) -> str:
     return "-" if value is None else f"{value:.{decimals}f}\u00a0%"
+
+
+def _percentiles(latency: Latency) -> str:
+    """p50, p90 and p99 beside each other, milliseconds."""
+    shown = map(message.milliseconds, (latency.p50, latency.p90, latency.p99))
+    return " / ".join(each.removesuffix(" ms") for each in shown)
 
 
 def _request(result: Result) -> Request | None:
@@ -169,6 +174,13 @@ def _sections(result: Result, timelines: Mapping[str, Timeline]) -> Iterator[_Lo
         yield _LoadTestSection(
             candidate, load_test, _PURPOSE_WORDS[load_test.purpose], plot, remark
         )
+
+
+def _remark(seen: Observation) -> str:
+    """What a row of figures does not say: why it is not used, and what the errors were."""
+    errors = ", ".join(f"{kind} {count:,}" for kind, count in seen.errors.items() if count)
+    parts = (seen.invalid, seen.client_limited, f"errors: {errors}" if errors else None)
+    return "; ".join(part for part in parts if part)
 
 
 def _verdicts_seen(result: Result) -> dict[str, str]:

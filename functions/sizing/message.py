@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from sizing.answer import CandidateStatus, Status
-from sizing.result import CandidateResult, Percentiles, Recommendation, Result
+from sizing.result import CandidateResult, Recommendation, Result
 from sizing.verdict import SERVED_SHARE
 
 EVENT_SOURCE = "endpoint-sizer"
@@ -225,11 +225,6 @@ def _took(result: Result) -> str:
 def _own_cost(result: Result) -> str:
     cost = result.sizing.cost_usd
     return "" if cost is None else f", which cost about {usd(cost)}"
-
-
-def latency_triple(latency: Percentiles) -> str:
-    """p50, p90 and p99 beside each other."""
-    return " / ".join(milliseconds(each) for each in (latency.p50, latency.p90, latency.p99))
 
 
 def _joined(parts: list[str]) -> str:

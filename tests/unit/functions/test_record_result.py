@@ -1,0 +1,266 @@
+"""RecordResult writes both files for every way a sizing can end, and odd input does not stop it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import ClientError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aws import s3_documents
+from record_result.app import handler
+from sizing import names
+from sizing.result import Result
+from tests.unit.functions.conftest import BUCKET, EXECUTION
+from tests.unit.result import sample_sizings
+from tests.unit.result.sample_sizings import SIZING_ID, Made
+
+STATUSES = {"SIZED", "TARGET_NOT_MET", "FAILED", "DRY_RUN"}
+
+
+def event_of(made: Made) -> dict[str, Any]:
+    """What the state machine gives RecordResult."""
+    event = {
+        "execution": {"arn": EXECUTION, "name": "run-1", "started_at": "2026-09-21T14:13:20.123Z"},
+        "request": made.request or sample_sizings.request(),
+        "sizing": made.sizing.model_dump(mode="json") if made.sizing else None,
+        "estimate": made.estimate,
+        "history": [
+            record.model_copy(
+                update={"files": f"s3://{BUCKET}/{folder_of(record.load_test_id)}"}
+            ).model_dump(mode="json")
+            for record in made.history
+        ],
+        "answer": made.answer.model_dump(mode="json") if made.answer else None,
+        "failure": (
+            {"error": made.failure.name, "cause": made.failure.cause} if made.failure else None
+        ),
+        "dry_run": made.dry_run,
+    }
+    return json.loads(json.dumps(event))  # type: ignore[no-any-return]
+
+
+def folder_of(load_test_id: str) -> str:
+    return names.load_test_folder(SIZING_ID, load_test_id)
+
+
+Record = Callable[[Any], tuple[dict[str, Any], dict[str, bytes]]]
+
+
+@pytest.fixture
+def record(monkeypatch: pytest.MonkeyPatch) -> Record:
+    """Runs the function against a bucket in memory; gives its answer and what it wrote."""
+    bucket: dict[str, bytes] = {}
+    for make in sample_sizings.ALL.values():
+        for load_test_id, file in make().load_tests.items():
+            key = folder_of(load_test_id) + names.LOAD_TEST_FILE
+            bucket[f"{BUCKET}/{key}"] = json.dumps(file).encode()
+
+    def read_json(bucket_name: str, key: str) -> Any:
+        if f"{bucket_name}/{key}" not in bucket:
+            raise ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
+        return json.loads(bucket[f"{bucket_name}/{key}"])
+
+    monkeypatch.setattr(s3_documents, "read_json", read_json)
+
+    def run(event: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
+        written: dict[str, bytes] = {}
+
+        def write(bucket_name: str, key: str, content: bytes, content_type: str) -> str:
+            assert bucket_name == BUCKET
+            assert content_type.split(";")[0] in ("application/json", "text/html")
+            written[key] = content
+            return f"s3://{bucket_name}/{key}"
+
+        monkeypatch.setattr(s3_documents, "write", write)
+        answer = handler(event, LambdaContext())
+        return json.loads(json.dumps(answer, allow_nan=False)), written
+
+    return run
+
+
+def result_in(written: dict[str, bytes]) -> Result:
+    [content] = [each for key, each in written.items() if key.endswith("/result.json")]
+    return Result.model_validate(json.loads(content))
+
+
+@pytest.mark.parametrize(
+    "name,status",
+    [
+        ("sized", "SIZED"),
+        ("several_candidates", "SIZED"),
+        ("target_not_met", "TARGET_NOT_MET"),
+        ("failed", "FAILED"),
+        ("failed_early", "FAILED"),
+        ("dry_run", "DRY_RUN"),
+    ],
+)
+def test_every_end_is_recorded(record: Record, name: str, status: str) -> None:
+    made = sample_sizings.ALL[name]()
+    answer, written = record(event_of(made))
+    folder = names.sizing_folder(SIZING_ID if made.sizing else names.sizing_id(EXECUTION))
+    assert set(written) == {folder + "result.json", folder + "report.html"}
+    assert set(answer) == {"status", "result_uri", "report_uri", "subject", "message", "detail"}
+    assert answer["status"] == status == result_in(written).status == answer["detail"]["status"]
+    assert answer["result_uri"] == f"s3://{BUCKET}/{folder}result.json"
+    assert answer["report_uri"] == f"s3://{BUCKET}/{folder}report.html"
+    assert result_in(written).notes == ()
+    assert written[folder + "report.html"].startswith(b"<!doctype html>")
+
+
+def test_the_files_go_to_the_bucket_with_their_types(aws: Callable[[str], Any]) -> None:
+    answer = handler(event_of(sample_sizings.sized()), LambdaContext())
+    for uri, content_type in (
+        (answer["result_uri"], "application/json"),
+        (answer["report_uri"], "text/html; charset=utf-8"),
+    ):
+        bucket, key = s3_documents.split_uri(uri)
+        assert aws("s3").head_object(Bucket=bucket, Key=key)["ContentType"] == content_type
+    notes = s3_documents.read_json(BUCKET, f"sizings/{SIZING_ID}/result.json")["notes"]
+    assert len(notes) == 2
+    assert all("could not be read (NoSuchKey)" in note for note in notes)
+
+
+def test_recording_twice_changes_nothing_but_the_time(record: Record) -> None:
+    event = event_of(sample_sizings.sized())
+    _, first = record(event)
+    _, second = record(event)
+    one, two = (json.loads(each[f"sizings/{SIZING_ID}/result.json"]) for each in (first, second))
+    for document in (one, two):
+        document["sizing"]["finished_at"] = document["sizing"]["cost_usd"] = None
+    assert (set(first), one) == (set(second), two)
+
+
+def test_the_sizings_cost_is_in_the_result(record: Record) -> None:
+    _, written = record(event_of(sample_sizings.sized()))
+    cost = result_in(written).sizing.cost_usd
+    assert cost is not None
+    assert cost > 0
+
+
+def test_an_unknown_price_leaves_the_cost_open(record: Record) -> None:
+    event = event_of(sample_sizings.sized())
+    event["sizing"]["candidates"][0]["hourly_price_usd"] = None
+    _, written = record(event)
+    assert result_in(written).sizing.cost_usd is None
+
+
+def test_a_result_stands_without_its_report(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> str:
+        raise RuntimeError("no paper")
+
+    monkeypatch.setattr("report.page.render", broken)
+    answer, written = record(event_of(sample_sizings.sized()))
+    assert answer["status"] == "SIZED"
+    assert answer["report_uri"] is None
+    assert answer["detail"]["report_uri"] is None
+    assert "could not be written" in answer["message"]
+    [note] = result_in(written).notes
+    assert note.startswith("The report could not be made")
+    assert list(written) == [f"sizings/{SIZING_ID}/result.json"]
+
+
+def test_a_lost_load_test_file_is_noted(record: Record) -> None:
+    event = event_of(sample_sizings.sized())
+    event["history"][0]["files"] = f"s3://{BUCKET}/elsewhere/"
+    answer, written = record(event)
+    [note] = result_in(written).notes
+    assert "load_test.json of ml-m5-12xlarge-1-baseline-1 could not be read (NoSuchKey)" in note
+    assert note in answer["message"]
+
+
+def test_a_failed_load_test_need_not_have_left_a_file(record: Record) -> None:
+    _, written = record(event_of(sample_sizings.failed()))
+    assert result_in(written).notes == ()
+
+
+def test_a_load_test_alone_in_its_history_counts(record: Record) -> None:
+    event = event_of(sample_sizings.target_not_met())
+    [event["history"]] = event["history"]
+    _, written = record(event)
+    assert result_in(written).sizing.load_tests == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"answer": {"status": "SIZED"}},
+        {"answer": "SIZED"},
+        {"answer": None},
+        {"sizing": {"sizing_id": 7}},
+        {"history": [None, 3, {"load_test_id": "x"}, float("nan")]},
+        {"failure": "it broke"},
+        {"failure": {"error": {"a": 1}, "cause": ["b"]}},
+        {"failure": {"error": None, "cause": None}},
+        {"execution": None},
+        {"execution": {"arn": 3, "started_at": "yesterday"}},
+        {"request": float("inf"), "sizing": None},
+    ],
+    ids=str,
+)
+def test_odd_parts_make_a_failed_sizing_never_an_error(
+    record: Record, changes: dict[str, Any]
+) -> None:
+    event = {**event_of(sample_sizings.sized()), **changes}
+    answer, written = record(event)
+    assert answer["status"] == result_in(written).status
+    if changes.keys() & {"answer", "failure"}:
+        assert answer["status"] == "FAILED"
+        assert result_in(written).recommendation is None
+
+
+def test_an_observation_that_is_no_number_is_left_out_and_said(record: Record) -> None:
+    event = event_of(sample_sizings.sized())
+    event["history"][0]["observations"][0]["utilization_percent"] = float("nan")
+    _, written = record(event)
+    result = result_in(written)
+    assert len(result.candidates[0].load_tests) == 1
+    assert result.notes[0].startswith("The load test number 1 could not be read")
+
+
+@pytest.mark.parametrize("event", [{}, None, [], "text", {"dry_run": 1}, {"history": {}}], ids=str)
+def test_an_event_of_any_shape_is_a_failed_sizing(record: Record, event: Any) -> None:
+    answer, written = record(event)
+    assert answer["status"] == "FAILED"
+    assert len(written) == 2
+
+
+def test_bodies_are_not_logged(record: Record, capsys: pytest.CaptureFixture[str]) -> None:
+    made = dataclasses.replace(
+        sample_sizings.failed_early(),
+        request=sample_sizings.request(payloads={"inline": [{"body": "a secret body"}]}),
+    )
+    record({**event_of(made), "sizing": {"request": made.request}, "answer": made.request})
+    assert "a secret body" not in capsys.readouterr().out
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+SEEN: dict[str, Any] = event_of(sample_sizings.target_not_met())
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(changes=st.dictionaries(st.sampled_from(sorted(SEEN)), anything, max_size=4))
+def test_whatever_the_event_holds_a_result_is_written(
+    record: Record, changes: dict[str, Any]
+) -> None:
+    # Nothing that was measured: plots take their time, and have their own tests.
+    answer, written = record({**SEEN, "history": [], **changes})
+    assert answer["status"] in STATUSES
+    assert result_in(written).status == answer["status"]
+    assert len(answer["subject"]) < 100

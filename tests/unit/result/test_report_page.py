@@ -1,0 +1,302 @@
+"""The report is one file that needs no network, shows all figures and escapes all it is given."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+from functools import cache
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from report import figures
+from report.page import render
+from report.timeline import MOST_POINTS, Timeline, read_timeline
+from sizing.observation import LoadTestRecord
+from sizing.result import Result
+from tests.unit.result import sample_sizings
+from tests.unit.result.sample_sizings import Made
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{ 7*7 }}"
+VOID = {"meta", "br", "img", "link"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes, text and scripts of a page; fails where tags are not balanced."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.text: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, f"{tag} at {self.getpos()}"
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] == "script":
+            self.scripts.append((self.tags[-1][1], data))
+        elif self._open and self._open[-1] != "style":
+            self.text.append(data)
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def words(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.text))
+
+
+@cache
+def html_of(name: str) -> str:
+    made = sample_sizings.ALL[name]()
+    return render(made.document(), made.timelines())
+
+
+@cache
+def page_of(name: str) -> Page:
+    return Page(html_of(name))
+
+
+def rendered(made: Made) -> Page:
+    return Page(render(made.document(), made.timelines()))
+
+
+@pytest.fixture(params=sample_sizings.ALL)
+def page(request: pytest.FixtureRequest) -> Page:
+    return page_of(request.param)
+
+
+def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
+    for _tag, attributes in page.tags:
+        assert not {"src", "href", "srcset", "action"} & attributes.keys()
+    style = re.findall(r"url\(|@import", html_of("sized").split("</style>")[0])
+    assert style == []
+
+
+def test_only_the_pages_own_scripts_may_run(page: Page) -> None:
+    [policy] = [
+        each["content"] or ""
+        for each in page.of("meta")
+        if each.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert "default-src 'none'" in policy
+    assert "unsafe-eval" not in policy
+    [sources] = re.findall(r"script-src ([^;]*)", policy)
+    hashes = {
+        "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+        for attributes, text in page.scripts
+        if attributes.get("type") != "application/json"
+    }
+    assert set(sources.split()) == (hashes or {"'none'"})
+
+
+def test_ids_are_unique_and_references_lead_somewhere(page: Page) -> None:
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes in page.tags:
+        if "aria-labelledby" in attributes:
+            assert attributes["aria-labelledby"] in ids
+
+
+def test_headings_descend_without_gaps(page: Page) -> None:
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_tables_have_headers_with_a_scope(page: Page) -> None:
+    assert page.of("table")
+    assert all(each.get("scope") in ("col", "row", "rowgroup") for each in page.of("th"))
+
+
+def test_every_plot_is_told_in_words(page: Page) -> None:
+    plots = [each for each in page.of("div") if each.get("class") == "plot"]
+    assert all(each["role"] == "img" and len(each["aria-label"] or "") > 40 for each in plots)
+
+
+def test_figures_and_places_for_them_match(page: Page) -> None:
+    places = {each["id"] for each in page.of("div") if each.get("class") == "plot"}
+    data = [
+        text for attributes, text in page.scripts if attributes.get("type") == "application/json"
+    ]
+    assert (set(json.loads(data[0])) if data else set()) == places
+
+
+def test_the_answer_is_the_heading() -> None:
+    html = html_of("sized")
+    [heading] = re.findall(r"<h1>(.*?)</h1>", html)
+    assert heading.startswith("8 ml.m5.12xlarge instances serve 1,000 requests per second")
+    words = page_of("sized").words
+    for shown in ("$22.12", "$6.15", "per million requests", "in the band of 60-70", "7,782"):
+        assert shown in words
+
+
+def test_every_observation_is_in_the_table() -> None:
+    html = html_of("several_candidates")
+    made = sample_sizings.several_candidates()
+    table = html[html.index('class="dense"') :]
+    table = table[: table.index("</table>")]
+    observations = [seen for record in made.history for seen in record.observations]
+    assert len(observations) == 9
+    for seen in observations:
+        assert f"{seen.utilization_percent:.1f}\u00a0%" in table
+    assert "CloudWatch counted 3.1 % fewer" in table
+    assert "errors: timeout 3, model_error_500 12" in table
+
+
+def test_statuses_look_different() -> None:
+    assert "Target not met" in page_of("target_not_met").words
+    assert "limits.max_instances" in page_of("target_not_met").words
+    assert "The sizing failed: LoadTestFailed" in page_of("failed").words
+    assert "What to do:" in page_of("failed").words
+    assert "41 minutes" in page_of("dry_run").words
+
+
+def test_a_page_without_plots_is_small() -> None:
+    assert len(html_of("failed_early")) < 30_000
+    assert not page_of("failed_early").scripts
+
+
+def test_a_page_with_plots_stays_reasonable() -> None:
+    assert len(html_of("several_candidates")) < 6_000_000
+
+
+def hostile() -> Made:
+    """Hostile text wherever text can come from outside."""
+    made = sample_sizings.several_candidates()
+    assert made.answer is not None
+    assert made.sizing is not None
+
+    def poisoned(record: LoadTestRecord) -> LoadTestRecord:
+        return record.model_copy(
+            update={
+                "instance_type": HOSTILE,
+                "cause": HOSTILE,
+                "observations": tuple(
+                    each.model_copy(update={"invalid": HOSTILE, "errors": {HOSTILE: 1}})
+                    for each in record.observations
+                ),
+            }
+        )
+
+    outcomes = tuple(
+        each.model_copy(
+            update={
+                "instance_type": HOSTILE,
+                "reason": HOSTILE,
+                "limiting_resource": HOSTILE,
+                "diagnosis": tuple(
+                    finding.model_copy(
+                        update={"finding": HOSTILE, "advice": HOSTILE, "figures": {HOSTILE: 1.0}}
+                    )
+                    for finding in each.diagnosis
+                ),
+            }
+        )
+        for each in made.answer.candidates
+    )
+    return dataclasses.replace(
+        made,
+        sizing=None,
+        history=tuple(map(poisoned, made.history)),
+        answer=made.answer.model_copy(
+            update={"instance_type": HOSTILE, "reason": HOSTILE, "candidates": outcomes}
+        ),
+        request={"model": {"model_name": HOSTILE}, HOSTILE: [HOSTILE]},
+    )
+
+
+def test_hostile_text_is_only_text() -> None:
+    made = hostile()
+    html = render(made.document(), made.timelines())
+    page = Page(html)
+    assert "<script>alert" not in html
+    assert not page.of("img")
+    assert not any(key.startswith("on") for _, each in page.tags for key in each)
+    assert "<script>alert(1)</script>" in page.words
+    assert "49" not in re.findall(r"onerror=alert\(1\)&gt;.{0,20}", html)[0]
+    # Plotly takes some tags in its labels for its own: it gets them escaped.
+    [data] = [text for each, text in page.scripts if each.get("type") == "application/json"]
+    figure = json.dumps(json.loads(data))
+    assert "<script" not in figure
+    assert "<img" not in figure
+
+
+def test_missing_timelines_are_said() -> None:
+    made = dataclasses.replace(sample_sizings.sized(), load_tests={})
+    page = rendered(made)
+    assert page.words.count("can't be drawn") == 2
+    assert not [each for each in page.of("div") if (each.get("id") or "").startswith("timeline")]
+
+
+def test_bodies_in_the_request_are_cut_short() -> None:
+    request = sample_sizings.request(payloads={"inline": [{"body": "x" * 100_000}]})
+    made = dataclasses.replace(sample_sizings.dry_run(), sizing=sample_sizings.sizing_of(request))
+    html = render(made.document(), {})
+    assert len(html) < 30_000
+    assert "100,000 characters" in html
+
+
+def test_the_utilization_plot_shows_all_and_the_fit_goes_through_them() -> None:
+    made = sample_sizings.sized()
+    result = Result.model_validate(made.document())
+    assert made.sizing is not None
+    plot = figures.utilization_plot(result, made.sizing.request)
+    assert plot is not None
+    points, line = plot.figure["data"]
+    assert len(points["x"]) == 6
+    for x, y in zip(points["x"], points["y"], strict=True):
+        nearest = min(range(len(line["x"])), key=lambda i: abs(line["x"][i] - x))
+        assert line["y"][nearest] == pytest.approx(y, abs=2.5)
+    [band] = [each for each in plot.figure["layout"]["shapes"] if each["type"] == "rect"]
+    assert (band["y0"], band["y1"]) == (60, 70)
+
+
+@pytest.mark.parametrize(
+    "load_test",
+    [
+        None,
+        [],
+        {},
+        {"timeline": None},
+        {"timeline": [1, None, {"t": "x"}, {"t": float("nan")}, {"t": True}]},
+        {"timeline": {}, "saturation": [], "error": "x"},
+        {"saturation": {"stages": [None, {"window": None}, {"window": {"start": "a"}}]}},
+        {"timeline": [{"t": 10**400}]},
+    ],
+)
+def test_odd_load_test_files_have_no_timeline(load_test: Any) -> None:
+    assert read_timeline(load_test) == Timeline(())
+
+
+def test_a_broken_load_tests_file_says_why() -> None:
+    broken = read_timeline({"error": {"name": "WorkerLost", "message": "worker 1"}, "timeline": []})
+    assert broken.error == "WorkerLost: worker 1"
+
+
+def test_long_timelines_are_thinned_and_keep_their_peaks() -> None:
+    seconds = [
+        {"t": t, "offered_tps": 10, "achieved_tps": 10, "error_tps": 0, "p50_ms": 5, "p99_ms": 9}
+        for t in range(10_000)
+    ]
+    seconds[4321]["p99_ms"] = 777
+    timeline = read_timeline({"timeline": seconds})
+    assert len(timeline.seconds) <= MOST_POINTS
+    assert max(each.p99_ms or 0 for each in timeline.seconds) == 777
+    assert {each.offered_tps for each in timeline.seconds} == {10}
