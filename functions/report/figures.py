@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
@@ -125,7 +125,7 @@ def utilization_plot(result: Result, request: Request | None) -> Plot | None:
 def _utilization_traces(
     candidate: CandidateResult, points: Sequence[_Point], colour: str, request: Request | None
 ) -> Iterator[Any]:
-    name = escape(candidate.instance_type)
+    name = _label(candidate.instance_type)
     yield go.Scatter(
         x=[point.tps_per_instance for point in points],
         y=[point.seen.utilization_percent for point in points],
@@ -163,16 +163,16 @@ def _symbol(point: _Point) -> str:
 
 def _hover(candidate: CandidateResult, point: _Point) -> str:
     seen = point.seen
-    return escape(
+    return _label(
         f"{point.load_test.instance_count} x {candidate.instance_type}, {point.load_test.purpose}"
     ) + (
         f"<br>{rate(seen.achieved_tps)} of {rate(seen.offered_tps)} requests/s, "
         f"{rate(point.tps_per_instance)} per instance"
-        f"<br>{seen.utilization_percent:.1f} % {escape(seen.utilization_resource)}"
+        f"<br>{seen.utilization_percent:.1f} % {_label(seen.utilization_resource)}"
         f"<br>p99 {milliseconds(seen.model_latency_ms.p99)} model, "
         f"{milliseconds(seen.client_latency_ms.p99)} client"
         f"<br>{seen.error_percent:.3g} % errors"
-        f"<br>{escape(str(seen.verdict or 'no verdict'))}"
+        f"<br>{_label(str(seen.verdict or 'no verdict'))}"
     )
 
 
@@ -471,6 +471,11 @@ def _lay_out(figure: Any, *, x: str, y: str) -> None:
     )
     figure.update_xaxes(title_text=x, title_standoff=8, zeroline=False, showline=True)
     figure.update_yaxes(title_text=y, title_standoff=8, zeroline=False, automargin=True)
+
+
+def _label(text: str) -> str:
+    """Text from outside, as Plotly shows it: it takes some tags for its own."""
+    return html.escape(text, quote=False)
 
 
 def _plain(figure: Any) -> dict[str, Any]:

@@ -295,7 +295,9 @@ def _candidates(
 ) -> tuple[CandidateResult, ...]:
     """One for each type, in the request's order."""
     facts = {each.instance_type: each for each in sizing.candidates} if sizing is not None else {}
-    outcomes = {each.instance_type: each for each in answer.candidates} if answer else {}
+    outcomes: dict[str, CandidateOutcome] = {}
+    for outcome in answer.candidates if answer is not None else ():
+        outcomes.setdefault(outcome.instance_type, outcome)
     types = dict.fromkeys([*facts, *outcomes, *(record.instance_type for record in history)])
     return tuple(
         _candidate(

@@ -262,5 +262,7 @@ def test_whatever_the_event_holds_a_result_is_written(
     # Nothing that was measured: plots take their time, and have their own tests.
     answer, written = record({**SEEN, "history": [], **changes})
     assert answer["status"] in STATUSES
-    assert result_in(written).status == answer["status"]
+    result = result_in(written)
+    assert result.status == answer["status"]
+    assert (result.status == "SIZED") == (result.recommendation is not None)
     assert len(answer["subject"]) < 100

@@ -154,6 +154,17 @@ def test_a_claim_without_a_good_observation_is_a_failure(changes: dict[str, Any]
     assert document["recommendation"] is None
 
 
+def test_a_type_that_stands_twice_in_the_answer_has_one_outcome() -> None:
+    made = sample_sizings.sized()
+    assert made.answer is not None
+    [winner] = made.answer.candidates
+    twin = winner.model_copy(update={"status": CandidateStatus.FAILED})
+    answer = made.answer.model_copy(update={"candidates": (winner, twin)})
+    document = dataclasses.replace(made, answer=answer).document()
+    assert document["status"] == "SIZED"
+    assert document["recommendation"] == document["candidates"][0]["recommendation"]
+
+
 def test_a_failure_outweighs_an_answer() -> None:
     made = dataclasses.replace(sample_sizings.sized(), failure=failure("X", "it broke"))
     document = made.document()
