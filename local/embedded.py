@@ -16,14 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-import boto3
 from moto.core.config import default_user_config
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_api._internal.models import moto_api_backend
 from moto.server import ThreadedMotoServer
 
-from local import cloudwatch, ecs, events, lambda_, sagemaker, stepfunctions
+from local import clients, cloudwatch, ecs, events, lambda_, sagemaker, stepfunctions
 from local.casing import to_api
+from local.clients import REGION
 from local.endpoint.behaviour import ModelCatalogue
 from local.endpoint.client import EndpointServer
 from local.image import Image
@@ -32,7 +32,6 @@ from local.stepfunctions import ExecutionEnd, HistoryEvent
 from local.template import Function, Stack
 
 ROOT: Final = Path(__file__).parents[1]
-REGION: Final = "us-east-1"
 
 #: Of the environment around us, what a child process needs; nothing of AWS's.
 _INHERITED: Final = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
@@ -96,8 +95,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
 
     def client(self, service: str) -> Any:
         """A boto3 client of a service of the embedded AWS."""
-        session: Any = boto3.session.Session()
-        return session.client(service)
+        return clients.client(service)
 
     def state_machine_arn(self, logical_id: str) -> str:
         """ARN of a state machine by its name in the template."""
@@ -110,7 +108,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         exit_stack.enter_context(_environment(shared))
         exit_stack.enter_context(lambda_.importable(functions))
         exit_stack.enter_context(_executing_state_machines())
-        exit_stack.callback(stepfunctions.forget_clients)
+        exit_stack.callback(clients.forget)
 
         server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         server.start()

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError
 from moto.events.models import Rule
 from moto.events.utils import EventTemplateParser
 
 from local.casing import timestamp
+from local.clients import client
 from local.patches import Patch
 from local.stepfunctions import ExecutionEnd
 
@@ -45,8 +45,7 @@ def publish_execution_end(end: ExecutionEnd) -> None:
 
 def publish(source: str, detail_type: str, detail: Mapping[str, Any]) -> None:
     """Put an event on the default bus."""
-    session: Any = boto3.session.Session()
-    session.client("events").put_events(
+    client("events").put_events(
         Entries=[{"Source": source, "DetailType": detail_type, "Detail": json.dumps(detail)}]
     )
 
@@ -61,13 +60,12 @@ def _send_to_state_machines(
         **{name: value for name, value in original_event.items() if name != "ingestion-time"},
         "time": timestamp(datetime.fromtimestamp(float(original_event["time"]), UTC)),
     }
-    session: Any = boto3.session.Session()
     for target in rule.targets:
         if ":states:" not in target["Arn"]:
             _logger.info("rule %s: target %s is not local", rule.name, target["Arn"])
             continue
         try:
-            session.client("stepfunctions").start_execution(
+            client("stepfunctions").start_execution(
                 stateMachineArn=target["Arn"],
                 input=json.dumps(_input(target, event, original_event)),
             )

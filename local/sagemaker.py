@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import partialmethod
 from typing import Any, Final
 
-import boto3
 from moto.sagemaker.exceptions import ValidationError
 from moto.sagemaker.models import FakeEndpointConfig, SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
 
+from local.clients import client
 from local.endpoint.behaviour import ModelBehaviour, ModelCatalogue, UnknownModelError
 from local.endpoint.client import EndpointServer, EndpointServerError
 from local.patches import Patch
@@ -230,8 +230,7 @@ def _refresh(endpoints: Endpoints, endpoint: Any) -> None:
 
 def _processors(instance_type: str) -> tuple[int, int]:
     """vCPUs and GPUs of a type, from the embedded EC2."""
-    session: Any = boto3.session.Session()
-    answer = session.client("ec2").describe_instance_types(
+    answer = client("ec2").describe_instance_types(
         InstanceTypes=[instance_type.removeprefix("ml.")]
     )
     [described] = answer["InstanceTypes"]

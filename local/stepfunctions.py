@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache, partialmethod
+from functools import partialmethod
 from typing import Any, Final
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.model import Shape, StructureShape
 from moto.stepfunctions.parser.api import (
@@ -67,6 +64,7 @@ from moto.stepfunctions.parser.asl.component.state.state import CommonStateField
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import (
     WaitFunction,
 )
+from moto.stepfunctions.parser.asl.eval.environment import Environment
 from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
 from moto.stepfunctions.parser.asl.eval.program_state import (
     ProgramEnded,
@@ -79,6 +77,7 @@ from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
 from local.casing import from_api, pascal, timestamp, to_api
+from local.clients import REGION, client
 from local.jsonata import QueryError, evaluate
 from local.patches import Patch
 
@@ -183,6 +182,7 @@ def patches(
     yield Patch(RetrierDecl, "_eval_body", partialmethod(_retry, wait_scale))
 
     yield Patch(StepFunctionsParserBackend, "start_execution", _start_named_execution)
+    yield Patch(Environment, "set_error", _set_error_unless_stopped)
     yield Patch(ExecutionWorker, "_get_evaluation_environment", _environment_with_name)
     yield Patch(EventManager, "_publish_history_event", partialmethod(_publish, on_event))
     yield Patch(BaseExecutionWorkerCommunication, "terminated", partialmethod(_terminated, on_end))
@@ -344,27 +344,10 @@ def _task_failed(task: Any, env: Any, *, error: str, cause: str) -> FailureEvent
 
 # --- API calls -----------------------------------------------------------------------------------
 
-_client_lock = threading.Lock()
-
-
-@lru_cache(maxsize=64)
-def _client(service: str, region: str) -> Any:
-    # The endpoint comes from AWS_ENDPOINT_URL*, as for all clients of the embedded AWS. A function
-    # may run for 15 minutes before it answers.
-    config = Config(retries={"total_max_attempts": 1}, read_timeout=900, max_pool_connections=50)
-    session: Any = boto3.session.Session()
-    return session.client(service, region_name=region, config=config)
-
 
 def client_of_interpreter(region: str, service: str, **_: Any) -> Any:
-    """One client for each service: making one takes longer than most calls."""
-    with _client_lock:
-        return _client(service, region)
-
-
-def forget_clients() -> None:
-    """Drop the clients of an embedded AWS that has ended."""
-    _client.cache_clear()
+    """A client that repeats nothing by itself: that is for Retry."""
+    return client(service, region=region, retries=False)
 
 
 def _boto3_service(self: Any, boto_service_name: str | None = None) -> str:
@@ -376,7 +359,7 @@ def _operation(
     task: Any, boto_service_name: str | None, service_action_name: str | None
 ) -> tuple[Shape | None, Shape | None]:
     service = task._get_boto_service_name(boto_service_name)
-    meta = client_of_interpreter("us-east-1", service).meta
+    meta = client_of_interpreter(REGION, service).meta
     action = meta.method_to_api_mapping[task._get_boto_service_action(service_action_name)]
     operation = meta.service_model.operation_model(action)
     return operation.input_shape, operation.output_shape
@@ -435,17 +418,17 @@ def _run_task(self: Any, env: Any, normalised_parameters: dict[str, Any], **othe
 class _TaskRun:
     """An ECS task that a state waits for; its exit codes decide how the state ends."""
 
-    def __init__(self, state: Any, env: Any, client: Any, submitted: Mapping[str, Any]) -> None:
-        self._state, self._env, self._client = state, env, client
+    def __init__(self, state: Any, env: Any, ecs: Any, submitted: Mapping[str, Any]) -> None:
+        self._state, self._env, self._ecs = state, env, ecs
         self._task = {"cluster": submitted["ClusterArn"], "task": submitted["TaskArn"]}
 
     @staticmethod
     def of(state: Any, env: Any, resource_runtime_part: Any, **_: Any) -> _TaskRun:
-        client = client_of_interpreter(resource_runtime_part.region, "ecs")
-        return _TaskRun(state, env, client, env.stack.pop()["Tasks"][0])
+        ecs = client_of_interpreter(resource_runtime_part.region, "ecs")
+        return _TaskRun(state, env, ecs, env.stack.pop()["Tasks"][0])
 
     def __call__(self) -> dict[str, Any] | None:
-        answer = self._client.describe_tasks(
+        answer = self._ecs.describe_tasks(
             cluster=self._task["cluster"], tasks=[self._task["task"]], include=["TAGS"]
         )
         if answer["tasks"][0]["lastStatus"] != "STOPPED":
@@ -460,29 +443,29 @@ class _TaskRun:
         raise FailureEventException(failure_event=failure)
 
     def abort(self) -> None:
-        self._client.stop_task(**self._task, reason="Aborted by Step Functions")
+        self._ecs.stop_task(**self._task, reason="Aborted by Step Functions")
 
 
 class _NestedExecution:
     """An execution that a state waits for."""
 
-    def __init__(self, resolve: Callable[[], Any], client: Any, arn: str) -> None:
-        self._resolve, self._client, self._arn = resolve, client, arn
+    def __init__(self, resolve: Callable[[], Any], sfn: Any, arn: str) -> None:
+        self._resolve, self._sfn, self._arn = resolve, sfn, arn
 
     @staticmethod
     def of(state: Any, env: Any, resource_runtime_part: Any, **others: Any) -> _NestedExecution:
-        client = client_of_interpreter(resource_runtime_part.region, "stepfunctions")
+        sfn = client_of_interpreter(resource_runtime_part.region, "stepfunctions")
         arn = env.stack[-1]["ExecutionArn"]
         resolve = _sync2_of_moto(
             state, env=env, resource_runtime_part=resource_runtime_part, **others
         )
-        return _NestedExecution(resolve, client, arn)
+        return _NestedExecution(resolve, sfn, arn)
 
     def __call__(self) -> Any:
         return self._resolve()
 
     def abort(self) -> None:
-        self._client.stop_execution(executionArn=self._arn)
+        self._sfn.stop_execution(executionArn=self._arn)
 
 
 _sync2_of_moto = vars(state_task_service_sfn.StateTaskServiceSfn)["_build_sync2_resolver"]
@@ -511,6 +494,15 @@ def _start_named_execution(
 ) -> Any:
     """An execution without a name gets one of its own; moto calls them all None."""
     return _start_execution(self, state_machine_arn, name or str(uuid.uuid4()), *args, **others)
+
+
+_set_error = vars(Environment)["set_error"]
+
+
+def _set_error_unless_stopped(self: Any, error: Any) -> None:
+    """An aborted execution is ABORTED, whatever its states stumble over on their way out."""
+    if not isinstance(self._program_state, ProgramStopped | ProgramTimedOut):
+        _set_error(self, error)
 
 
 _environment = vars(ExecutionWorker)["_get_evaluation_environment"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +21,12 @@ import yaml
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sns.models import sns_backends
 
-from local.embedded import REGION, EmbeddedAws
-from local.endpoint.behaviour import load_models
+from local.clients import REGION
+from local.embedded import EmbeddedAws
+from local.endpoint.behaviour import ModelBehaviour, load_models
 from local.image import Image
 from local.stepfunctions import HistoryEvent, client_of_interpreter
+from sizing.names import sizing_id
 from tests.statemachine import stub_task
 
 WAIT_SCALE = 0.002
@@ -39,7 +41,6 @@ MODELS = {
         "startup_seconds": 0.05,
         "instance_types": {"ml.c5.xlarge": {"fail_startup": "no such image for this type"}},
     },
-    "throttled": {"cpu_ms": 1, "startup_seconds": 0, "throttle_tps": 0.001},
 }
 
 
@@ -84,6 +85,8 @@ class StackUnderTest:
     behaviours: Path
     entered: dict[str, list[str]] = field(default_factory=dict)
     metrics_missing: bool = False
+    #: Messages that earlier tests have set off.
+    told: int = 0
 
     # --- Running ----------------------------------------------------------------------------
 
@@ -117,6 +120,31 @@ class StackUnderTest:
         """Run an execution to its end."""
         return self.wait(self.start(machine, given))
 
+    def wait_for_new(self, machine: str, seconds: float = 20) -> str:
+        """Wait until a rule has started a machine; returns the execution that runs."""
+        deadline = time.monotonic() + seconds
+        while not (running := self.executions(machine, "RUNNING")):
+            assert time.monotonic() < deadline, f"{machine} was not started"
+            time.sleep(0.05)
+        return running[0]
+
+    def wait_for_all(self, machine: str) -> None:
+        """Wait until no execution of a machine runs."""
+        for arn in self.executions(machine, "RUNNING"):
+            self.wait(arn)
+
+    def wait_for_task(self, count: int, seconds: float = 60) -> None:
+        """Wait until so many load generator tasks run."""
+        deadline = time.monotonic() + seconds
+        while len(self.aws.tasks.running()) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def load_tests_of(self, sizing: Execution) -> list[str]:
+        """ARNs of the executions of a sizing's load tests."""
+        started_by = sizing_id(sizing.arn)
+        return [arn for arn in self.executions("LoadTestStateMachine") if started_by in arn]
+
     def wait_for_state(self, arn: str, state: str, seconds: float = 60) -> None:
         """Wait until an execution has entered a state."""
         deadline = time.monotonic() + seconds
@@ -137,6 +165,31 @@ class StackUnderTest:
     def load_tests(self, **patterns: str) -> None:
         """What load tests do whose id matches a pattern; see ``stub_task``."""
         self.behaviours.write_text(json.dumps(patterns))
+
+    def finish_creating(self, endpoint_name: str) -> None:
+        """Let an endpoint that takes an hour to be created fail now."""
+        self.aws.endpoints.delete(endpoint_name)
+        self.aws.endpoints.create(
+            endpoint_name,
+            variant_name="AllTraffic",
+            instance_type="ml.m5.xlarge",
+            vcpus=VCPUS,
+            instance_count=1,
+            behaviour=ModelBehaviour(startup_seconds=0, fail_startup="gave up"),
+            routing="RANDOM",
+            metric_period_seconds=60,
+        )
+
+    @contextmanager
+    def before(self, service: str, operation: str, do: Callable[..., Any]) -> Iterator[None]:
+        """Do something before a call that a state machine makes; what it returns is the answer."""
+        events = client_of_interpreter(REGION, service).meta.events
+        name = f"before-call.{events_name(service)}.{operation}"
+        events.register(name, do)
+        try:
+            yield
+        finally:
+            events.unregister(name, do)
 
     @contextmanager
     def refused(
@@ -172,13 +225,8 @@ class StackUnderTest:
             answer = {"HTTPStatusCode": 400, "RequestId": "made-up", "RetryAttempts": 0}
             return SimpleNamespace(status_code=400), {"Error": error, "ResponseMetadata": answer}
 
-        events = client_of_interpreter(REGION, service).meta.events
-        name = f"before-call.{events_name(service)}.{operation}"
-        events.register(name, refuse)
-        try:
+        with self.before(service, operation, refuse):
             yield refusals
-        finally:
-            events.unregister(name, refuse)
 
     # --- What was left ----------------------------------------------------------------------
 
@@ -217,7 +265,11 @@ class StackUnderTest:
     def messages(self) -> list[tuple[str, str]]:
         """Subjects and texts of the messages that were published, oldest first."""
         topic = sns_backends[DEFAULT_ACCOUNT_ID][REGION].topics[self.aws.stack.ref("Topic")]
-        return [(each[2], each[1]) for each in topic.sent_notifications]
+        return [(each[2] or "", each[1]) for each in topic.sent_notifications]
+
+    def news(self) -> list[tuple[str, str]]:
+        """The messages of this test."""
+        return self.messages()[self.told :]
 
     def result(self, execution: Execution) -> dict[str, Any]:
         """A sizing's result.json."""

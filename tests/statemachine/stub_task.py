@@ -15,12 +15,14 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 HANGS_SECONDS = 120
 #: Nobody checks the signature, but without one the bucket is closed.
-SIGNED = {
+HEADERS = {
     "Authorization": "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/s3/aws4_request, "
-    "SignedHeaders=host, Signature=none"
+    "SignedHeaders=host, Signature=none",
+    "Content-Type": "application/json",
 }
 #: What one instance of the model behind all stubs can serve.
 SATURATION_TPS = 200.0
@@ -32,7 +34,7 @@ def main() -> int:
     url = f"{os.environ['AWS_ENDPOINT_URL_S3']}/{bucket_and_prefix}"
     role = os.environ["LOAD_TEST_ROLE"]
     with urllib.request.urlopen(
-        urllib.request.Request(f"{url}spec.json", headers=SIGNED)
+        urllib.request.Request(f"{url}spec.json", headers=HEADERS)
     ) as answer:
         spec = json.load(answer)
     behaviour = _behaviour(spec["load_test_id"])
@@ -49,7 +51,7 @@ def main() -> int:
         document |= {"status": "FAILED", "error": error, "steps": []}
     body = json.dumps(document).encode()
     target = f"{url}load_test.json"
-    urllib.request.urlopen(urllib.request.Request(target, body, SIGNED, method="PUT"))
+    urllib.request.urlopen(urllib.request.Request(target, body, HEADERS, method="PUT"))
     return 1 if failed else 0
 
 
@@ -68,14 +70,14 @@ def instance_count(load_test_id: str) -> int:
     return int(match[1])
 
 
-def windows(spec: dict) -> list[tuple[int, int]]:
+def windows(spec: dict[str, Any]) -> list[tuple[int, int]]:
     """The steps' steady windows: long ago, and no two load tests have the same."""
     number = sum(map(ord, spec["load_test_id"] + spec["endpoint_name"]))
     start = 1_600_000_000 + number % 9973 * 10_000
     return [(start + 100 * step, start + 100 * step + 10) for step in range(len(spec["steps"]))]
 
 
-def offered(spec: dict) -> list[float]:
+def offered(spec: dict[str, Any]) -> list[float]:
     """The steps' rates."""
     return [
         step.get("offered_tps") or step["saturation_fraction"] * SATURATION_TPS
@@ -83,7 +85,7 @@ def offered(spec: dict) -> list[float]:
     ]
 
 
-def load_test(spec: dict) -> dict:
+def load_test(spec: dict[str, Any]) -> dict[str, Any]:
     """load_test.json of a load test that ran to its end."""
     now = time.time()
     steps = []

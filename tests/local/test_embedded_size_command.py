@@ -1,0 +1,203 @@
+"""``python -m local size`` as a user runs it: real load, real endpoints, real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from rich.console import Console
+
+from local.size import command
+from local.size.run import Outcome
+from sizing.answer import Status
+from sizing.result import Result, SizingFacts
+from tests.statemachine.stack import a_request
+
+ROOT = Path(__file__).parents[2]
+
+# Two vCPUs of 20 ms saturate at 100 TPS; 65 TPS are 65 % of one instance.
+MODELS = """
+model:
+  cpu_ms: 20
+  startup_seconds: 0.1
+"""
+
+
+def files(folder: Path, **changes: Any) -> list[str]:
+    """Arguments of the command, with the files they name."""
+    request = a_request(instance_types=["ml.m5.large"], target={"tps": 65}, **changes)
+    (folder / "request.json").write_text(json.dumps(request))
+    (folder / "models.yaml").write_text(MODELS)
+    return [
+        str(folder / "request.json"),
+        "--models",
+        str(folder / "models.yaml"),
+        "--out",
+        str(folder / "out"),
+    ]
+
+
+@contextmanager
+def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+    # In a session of its own, as in a terminal: a signal to its group is Ctrl-C.
+    with subprocess.Popen(
+        [sys.executable, "-m", "local", "size", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def finished(arguments: list[str], seconds: float) -> tuple[int, str, str]:
+    with started(arguments) as process:
+        out, err = process.communicate(timeout=seconds)
+    return process.returncode, out, err
+
+
+@pytest.mark.slow
+def test_a_sizing_from_the_request_to_the_result(tmp_path: Path) -> None:
+    code, out, err = finished(files(tmp_path), 200)
+    assert (code, err) == (0, ""), out
+
+    result = Result.model_validate_json((tmp_path / "out" / "result.json").read_text())
+    assert result.status is Status.SIZED
+    assert result.recommendation is not None
+    assert result.recommendation.instance_count == 1
+    assert result.recommendation.utilization_percent == pytest.approx(65, abs=4)
+    assert result.recommendation.error_percent == 0
+    assert "<html" in (tmp_path / "out" / "report.html").read_text()
+
+    assert "1 ml.m5.large instance serves" in out
+    assert "step 1 of" in out
+    assert "per hour" in out
+    assert str(tmp_path / "out" / "result.json") in out
+    assert "\x1b" not in out
+    events = (tmp_path / "out" / "logs" / "state-machines.jsonl").read_text().splitlines()
+    assert json.loads(events[-1])["type"] == "ExecutionSucceeded"
+
+
+def test_a_dry_run_takes_seconds_and_creates_nothing(tmp_path: Path) -> None:
+    code, out, err = finished(files(tmp_path, dry_run=True), 60)
+    assert (code, err) == (0, "")
+    assert "Dry run: the request is valid" in out
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["status"] == "DRY_RUN"
+    assert not list((tmp_path / "out" / "logs").glob("task-*.log"))
+
+
+def test_a_request_that_only_the_sizing_finds_wrong(tmp_path: Path) -> None:
+    # Whether a package exists is looked up in the account: not before the embedded AWS runs.
+    arn = "arn:aws:sagemaker:us-east-1:999999999999:model-package/model/1"
+    request = [*files(tmp_path)]
+    document = json.loads(Path(request[0]).read_text())
+    Path(request[0]).write_text(json.dumps({**document, "model": {"model_package_arn": arn}}))
+    code, _, err = finished(request, 60)
+    assert code == 1
+    assert err.startswith("error: InvalidRequest: model.model_package_arn: ")
+    assert err.count("\n") == 1
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["status"] == "FAILED"
+
+
+def test_ctrl_c_under_load_leaves_no_process(tmp_path: Path) -> None:
+    with started(files(tmp_path)) as process:
+        children = wait_for_load(process)
+        begun = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        took = time.monotonic() - begun
+    assert process.returncode == 130
+    assert err == "interrupted: nothing is left running\n"
+    assert took < 10  # 5 s on a machine that does nothing else
+    assert psutil.wait_procs(children, timeout=1)[1] == []
+
+
+def test_an_end_while_it_starts_leaves_no_process(tmp_path: Path) -> None:
+    with started(files(tmp_path)) as process:
+        whole = psutil.Process(process.pid)
+        deadline = time.monotonic() + 60
+        while not (children := whole.children(recursive=True)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert psutil.wait_procs(children, timeout=1)[1] == []
+
+
+def wait_for_load(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Wait until leader and worker run; returns all processes below the command."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "starting the load generator" in line:
+            break
+    whole, deadline = psutil.Process(process.pid), time.monotonic() + 30
+    # The endpoint server; leader and worker, each with its guard.
+    while len(children := whole.children(recursive=True)) < 5:
+        assert time.monotonic() < deadline, children
+        time.sleep(0.05)
+    time.sleep(2)  # they have started, and send
+    return children
+
+
+# --- Exit codes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "status, error, code",
+    [
+        (Status.SIZED, None, 0),
+        (Status.DRY_RUN, None, 0),
+        (Status.TARGET_NOT_MET, None, 2),
+        (Status.FAILED, "EndpointFailed: no ping", 1),
+        (Status.SIZED, "CleanUpFailed: endpoint/x is left", 1),
+        (None, "States.Runtime: broken", 1),
+    ],
+)
+def test_exit_codes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    status: Status | None,
+    error: str | None,
+    code: int,
+) -> None:
+    facts = SizingFacts(
+        id="0" * 12, started_at=None, finished_at="2026-01-01T00:00:00Z", cost_usd=0.5, load_tests=2
+    )
+    result = status and Result(status=status, reason="because", sizing=facts)
+    outcome = Outcome(result, {"result.json": b"{}"} if result else {}, error)
+    monkeypatch.setattr("local.size.run.run", lambda *_args, **_named: outcome)
+    options = command.read_options(files(tmp_path))
+    assert command._size(options, Console(width=100)) == code
+    said = capsys.readouterr().err
+    assert said == (f"error: {error}\n" if code == 1 else "")
+    assert (tmp_path / "out" / "result.json").exists() == (result is not None)
+
+
+def test_a_fault_of_its_own_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_args: Any, **_named: Any) -> None:
+        raise RuntimeError("no port is free")
+
+    monkeypatch.setattr("local.size.run.run", broken)
+    assert command.main(files(tmp_path)) == 1
+    said = capsys.readouterr().err
+    assert said == f"error: no port is free (see {tmp_path}/out/logs/error.log)\n"
+    assert "Traceback" in (tmp_path / "out" / "logs" / "error.log").read_text()

@@ -1,0 +1,429 @@
+"""Every state of every machine, with the shipped functions, on the embedded AWS.
+
+After each test nothing of a sizing is left. The last test shows that every state was entered.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local import events, models
+from sizing.names import sizing_id
+from tests.statemachine.stack import (
+    StackUnderTest,
+    a_request,
+    all_states,
+    stack_under_test,
+    subjects,
+)
+
+PROFILE = {key: value for key, value in a_request().items() if key != "model"}
+PROFILES_PATH = "/endpoint-sizer/profiles"
+
+
+@pytest.fixture(scope="module")
+def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackUnderTest]:
+    with stack_under_test(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@pytest.fixture
+def stack(whole_stack: StackUnderTest) -> Iterator[StackUnderTest]:
+    whole_stack.load_tests()
+    whole_stack.metrics_missing = False
+    whole_stack.told = len(whole_stack.messages())
+    yield whole_stack
+    assert whole_stack.settle() == []
+
+
+# --- sizing: the ways that end well -------------------------------------------------------------
+
+
+def test_a_sizing_finds_the_count_and_leaves_nothing(stack: StackUnderTest) -> None:
+    execution = stack.run("SizingStateMachine", a_request())
+
+    assert execution.status == "SUCCEEDED", execution.cause
+    assert execution.output["status"] == "SIZED"
+    result = stack.result(execution)
+    assert result["recommendation"]["instance_count"] == 2
+    assert result["recommendation"]["utilization_percent"] == pytest.approx(65)
+    assert result["recommendation"]["in_band"]
+    assert subjects(stack.news(), r"^SIZED: 2 x ml\.m5\.xlarge")
+    assert execution.states[-1] == "SizingFinished"
+    # Nobody hears of the end before everything is removed.
+    assert execution.states.index("CleanUp") < execution.states.index("Notify")
+
+
+def test_a_dry_run_creates_nothing(stack: StackUnderTest) -> None:
+    execution = stack.run("SizingStateMachine", a_request(dry_run=True))
+    assert execution.output["status"] == "DRY_RUN"
+    assert "Baselines" not in execution.states
+    assert stack.result(execution)["estimate"]["cost_usd"] > 0
+
+
+def test_a_model_that_exists_is_used_and_left_alone(stack: StackUnderTest) -> None:
+    sagemaker = stack.aws.client("sagemaker")
+    container = {"Image": "image", "Environment": {"HF_MODEL_ID": "model"}}
+    sagemaker.create_model(ModelName="of-the-user", PrimaryContainer=container)
+    request = {**a_request(), "model": {"model_name": "of-the-user"}}
+    execution = stack.run("SizingStateMachine", request)
+    assert execution.output["status"] == "SIZED"
+    assert "CreateModel" not in execution.states
+    assert [each["ModelName"] for each in sagemaker.list_models()["Models"]] == ["of-the-user"]
+    sagemaker.delete_model(ModelName="of-the-user")
+
+
+def test_a_limit_ends_a_sizing_without_an_answer(stack: StackUnderTest) -> None:
+    request = a_request(target={"tps": 2000}, limits={"max_instances": 3})
+    execution = stack.run("SizingStateMachine", request)
+    assert execution.status == "SUCCEEDED"
+    assert execution.output["status"] == "TARGET_NOT_MET"
+    assert stack.result(execution)["limit"] == "limits.max_instances"
+
+
+def test_the_search_turns_to_another_candidate(stack: StackUnderTest) -> None:
+    # The cheaper type can't be load-tested at full traffic, so the other one is scaled out.
+    stack.load_tests(**{"c5-xlarge-.*verify": "failed"})
+    request = a_request(instance_types=["ml.m5.xlarge", "ml.c5.xlarge"])
+    execution = stack.run("SizingStateMachine", request)
+    assert execution.output["status"] == "SIZED", execution.cause
+    assert stack.result(execution)["recommendation"]["instance_type"] == "ml.m5.xlarge"
+    assert {"VerificationFailed", "ShrinkFormer"} <= set(execution.states)
+
+
+# --- sizing: the ways that end badly ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"colour": "red"}, "colour: unknown field"),
+        ({"target": {"tps": -1}}, "target.tps: must be greater than 0"),
+        ({"instance_types": ["ml.none.large"]}, "instance_types.0: ml.none.large"),
+        ({"model": {"model_name": "none"}}, "model.model_name: "),
+    ],
+)
+def test_an_invalid_request_creates_nothing(
+    stack: StackUnderTest, changes: dict[str, Any], said: str
+) -> None:
+    execution = stack.run("SizingStateMachine", {**a_request(), **changes})
+    assert (execution.status, execution.error) == ("FAILED", "InvalidRequest")
+    assert execution.cause.startswith(said)
+    assert "Baselines" not in execution.states
+    assert subjects(stack.news(), "FAILED: InvalidRequest")
+
+
+@pytest.mark.parametrize(
+    "model, error, cause",
+    [
+        ("broken", "EndpointFailed", "did not answer /ping"),
+        ("no-capacity", "CapacityUnavailable", "InsufficientInstanceCapacity"),
+    ],
+)
+def test_an_endpoint_that_cannot_serve(
+    stack: StackUnderTest, model: str, error: str, cause: str
+) -> None:
+    execution = stack.run("SizingStateMachine", a_request(model))
+    assert (execution.status, execution.error) == ("FAILED", error)
+    assert cause in execution.cause
+    assert {"ReleaseEndpoint", "CandidateFailed", "SizingFailed"} <= set(execution.states)
+
+
+def test_an_endpoint_that_does_not_understand_the_payload(stack: StackUnderTest) -> None:
+    request = a_request(payloads={"inline": [{"body": "not JSON"}]})
+    execution = stack.run("SizingStateMachine", request)
+    assert (execution.status, execution.error) == ("FAILED", "SmokeTestFailed")
+    assert "400" in execution.cause
+    assert "LoadTest" not in execution.states
+
+
+def test_one_candidates_failure_does_not_end_the_others(stack: StackUnderTest) -> None:
+    request = a_request("half-broken", instance_types=["ml.c5.xlarge", "ml.m5.xlarge"])
+    execution = stack.run("SizingStateMachine", request)
+    assert execution.output["status"] == "SIZED"
+    candidates = {each["instance_type"]: each for each in stack.result(execution)["candidates"]}
+    assert candidates["ml.m5.xlarge"]["status"] == "VERIFIED"
+    assert candidates["ml.c5.xlarge"]["status"] == "FAILED"
+    assert "no such image for this type" in candidates["ml.c5.xlarge"]["reason"]
+
+
+@pytest.mark.parametrize(
+    "behaviour, cause", [("failed", "worker 0 has gone silent"), ("killed", "exit code 137")]
+)
+def test_a_load_test_that_breaks(stack: StackUnderTest, behaviour: str, cause: str) -> None:
+    stack.load_tests(baseline=behaviour)
+    execution = stack.run("SizingStateMachine", a_request())
+    assert (execution.status, execution.error) == ("FAILED", "LoadTestFailed")
+    assert cause in execution.cause
+    [arn] = stack.load_tests_of(execution)
+    assert {"ReadReason", "LoadTestFailed"} <= set(stack.entered[arn])
+
+
+def test_a_measurement_that_never_completes(stack: StackUnderTest) -> None:
+    stack.metrics_missing = True
+    execution = stack.run("SizingStateMachine", a_request())
+    assert (execution.status, execution.error) == ("FAILED", "MetricsMissing")
+    assert "CPUUtilization" in execution.cause
+
+
+def test_scaling_that_is_refused(stack: StackUnderTest) -> None:
+    operation = "UpdateEndpointWeightsAndCapacities"
+    with stack.refused("sagemaker", operation, "ResourceLimitExceeded", "the limit is 1 instance"):
+        execution = stack.run("SizingStateMachine", a_request())
+    assert "VerificationFailed" in execution.states
+    assert (execution.status, execution.error) == ("FAILED", "CapacityUnavailable")
+    assert "the limit is 1 instance" in execution.cause
+
+
+def test_throttled_calls_are_repeated(stack: StackUnderTest) -> None:
+    with (
+        stack.refused("sagemaker", "CreateModel", "ThrottlingException", times=2) as models_,
+        stack.refused("sagemaker", "DescribeEndpoint", "ThrottlingException", times=3) as looks,
+    ):
+        execution = stack.run("SizingStateMachine", a_request())
+    assert (len(models_), len(looks)) == (2, 3)
+    assert execution.output["status"] == "SIZED"
+
+
+@pytest.mark.parametrize("kind", ["model", "endpoint_config", "endpoint"])
+def test_a_create_call_whose_answer_was_lost(stack: StackUnderTest, kind: str) -> None:
+    # The call was carried out; the repeated one is told that it is there already.
+    lost: list[Any] = []
+
+    def carry_out(params: Any, **_: Any) -> None:
+        if not lost:
+            lost.append(params)
+            body = json.loads(params["body"])
+            getattr(stack.aws.client("sagemaker"), f"create_{kind}")(**body)
+
+    operation = "Create" + kind.title().replace("_", "")
+    with stack.before("sagemaker", operation, carry_out):
+        execution = stack.run("SizingStateMachine", a_request())
+    assert lost
+    assert "AlreadyCreated" in execution.states
+    assert execution.output["status"] == "SIZED"
+
+
+def test_a_search_that_fails_ends_the_sizing(stack: StackUnderTest) -> None:
+    with stack.refused("lambda", "Invoke", "AccessDeniedException", only="plan-load-test"):
+        execution = stack.run("SizingStateMachine", a_request())
+    assert (execution.status, execution.error) == ("FAILED", "Lambda.AccessDeniedException")
+    assert {"Failed", "RecordResult", "CleanUp", "Notify"} <= set(execution.states)
+
+
+def test_a_result_that_cannot_be_recorded_fails_the_sizing(stack: StackUnderTest) -> None:
+    with stack.refused("lambda", "Invoke", "AccessDeniedException", only="record-result"):
+        execution = stack.run("SizingStateMachine", a_request())
+    assert (execution.status, execution.error) == ("FAILED", "RecordResultFailed")
+    assert {"ResultNotRecorded", "CleanUp", "Notify", "PublishEvent"} <= set(execution.states)
+    assert subjects(stack.news(), "FAILED")
+
+
+def test_what_cannot_be_removed_is_told_loudly(stack: StackUnderTest) -> None:
+    with stack.refused("sagemaker", "DeleteEndpoint", "AccessDeniedException", "not allowed"):
+        execution = stack.run("SizingStateMachine", a_request())
+        assert (execution.status, execution.error) == ("FAILED", "CleanUpFailed")
+        assert {"NotCleanedUp", "TellNotCleanedUp"} <= set(execution.states)
+        [left] = [name for name in stack.left() if name.startswith("endpoint/")]
+        assert left.partition("/")[2] in execution.cause
+        told = stack.news()
+        assert subjects(told, "^NOT CLEANED UP: SIZED")
+        assert any(left in text for subject, text in told if "NOT CLEANED UP" in subject)
+        # Those that the sizing's own failure sets off fail as well, while it is not allowed.
+        stack.wait_for_all("CleanUpStateMachine")
+    stack.run("CleanUpStateMachine", {"sweep": True})
+
+
+def test_a_notification_that_fails_is_not_a_success(stack: StackUnderTest) -> None:
+    with stack.refused("sns", "Publish", "AuthorizationErrorException", only="SIZED"):
+        execution = stack.run("SizingStateMachine", a_request())
+    assert (execution.status, execution.error) == ("FAILED", "NotificationFailed")
+
+
+# --- clean_up -----------------------------------------------------------------------------------
+
+
+def test_an_aborted_sizing_is_cleaned_up_and_told(stack: StackUnderTest) -> None:
+    stack.load_tests(baseline="hangs")
+    arn = stack.start("SizingStateMachine", a_request(), name="to-be-aborted")
+    stack.wait_for_task(2)
+    stack.aws.client("stepfunctions").stop_execution(executionArn=arn)
+    assert stack.wait(arn).status == "ABORTED"
+    assert stack.settle() == []
+    [(subject, text)] = [each for each in stack.news() if "to-be-aborted" in each[0]]
+    assert "ABORTED" in subject
+    assert "removed" in text
+    [load_test] = stack.load_tests_of(stack.wait(arn))
+    assert stack.wait(load_test).status == "ABORTED"
+
+
+def test_an_endpoint_in_progress_is_waited_for(stack: StackUnderTest) -> None:
+    arn = stack.start("SizingStateMachine", a_request("slow-start"))
+    stack.wait_for_state(arn, "DescribeEndpoint")
+    stack.aws.client("stepfunctions").stop_execution(executionArn=arn)
+    clean_up = stack.wait_for_new("CleanUpStateMachine")
+    stack.wait_for_state(clean_up, "WaitForDeletion")
+    [endpoint] = [name for name in stack.left() if name.startswith("endpoint/")]
+    # What it needs is kept as long as it is being created.
+    assert any(name.startswith("endpoint-config/") for name in stack.left())
+    stack.finish_creating(endpoint.partition("/")[2])
+    execution = stack.wait(clean_up)
+    assert (execution.status, execution.states[-1]) == ("SUCCEEDED", "CleanedUp")
+
+
+def test_the_sweep_leaves_a_sizing_that_runs_alone(stack: StackUnderTest) -> None:
+    stack.load_tests(baseline="hangs")
+    arn = stack.start("SizingStateMachine", a_request())
+    stack.wait_for_task(2)
+    before = stack.left()
+    swept = stack.run("CleanUpStateMachine", {"sweep": True})
+    assert (swept.status, swept.output) == ("SUCCEEDED", {"rounds": 0})
+    assert stack.left() == before
+    stack.aws.client("stepfunctions").stop_execution(executionArn=arn)
+
+
+def test_everything_that_refuses_to_go_is_a_problem(stack: StackUnderTest) -> None:
+    stack.load_tests(baseline="hangs")
+    arn = stack.start("SizingStateMachine", a_request())
+    stack.wait_for_task(2)
+    with ExitStack() as refusals:
+        for service, operation in (
+            ("stepfunctions", "StopExecution"),
+            ("ecs", "StopTask"),
+            ("sagemaker", "DeleteEndpoint"),
+            ("sagemaker", "DeleteEndpointConfig"),
+            ("sagemaker", "DeleteModel"),
+        ):
+            refusals.enter_context(
+                stack.refused(service, operation, "AccessDeniedException", "not allowed")
+            )
+        execution = stack.run("CleanUpStateMachine", {"sizing_id": sizing_id(arn)})
+        assert (execution.status, execution.error) == ("FAILED", "CleanUpFailed")
+        for state in ("Execution", "Task"):
+            assert f"{state}NotStopped" in execution.states
+        for state in ("Endpoint", "EndpointConfig", "Model"):
+            assert f"{state}NotDeleted" in execution.states
+        assert execution.cause.count("not allowed") >= 5
+        assert subjects(stack.news(), "NOT CLEANED UP")
+    stack.aws.client("stepfunctions").stop_execution(executionArn=arn)
+
+
+def test_a_clean_up_that_cannot_look_says_so(stack: StackUnderTest) -> None:
+    with stack.refused("lambda", "Invoke", "AccessDeniedException", only="find-leftovers"):
+        execution = stack.run("CleanUpStateMachine", {"sweep": True})
+    assert (execution.status, execution.error) == ("FAILED", "CleanUpFailed")
+    assert "FindLeftovers" in execution.cause
+
+
+# --- nightly ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def profiles(stack: StackUnderTest) -> Iterator[Any]:
+    """Writes profiles, each with an approved package of its group; removes them at the end."""
+    ssm, sagemaker = stack.aws.client("ssm"), stack.aws.client("sagemaker")
+    written: list[str] = []
+
+    def write(group: str, content: str) -> str:
+        written.append(f"{PROFILES_PATH}/{group}")
+        ssm.put_parameter(Name=written[-1], Value=content, Type="String")
+        return models.register_package(sagemaker, group)
+
+    yield write
+    for name in written:
+        ssm.delete_parameter(Name=name)
+
+
+def test_every_profile_is_sized_at_night(stack: StackUnderTest, profiles: Any) -> None:
+    profiles("model", json.dumps(PROFILE))
+    execution = stack.run("NightlyStateMachine", {})
+    assert execution.status == "SUCCEEDED", execution.cause
+    assert execution.output == {"sizings": [{"profile": "model", "status": "SIZED"}]}
+
+
+def test_a_bad_profile_does_not_keep_the_others_from_being_sized(
+    stack: StackUnderTest, profiles: Any
+) -> None:
+    profiles("model", json.dumps(PROFILE))
+    profiles("not-json", "{")
+    profiles("not-valid", json.dumps({**PROFILE, "target": {"tps": 0}}))
+    execution = stack.run("NightlyStateMachine", {})
+    assert (execution.status, execution.error) == ("FAILED", "SizingsFailed")
+    assert "not-valid: target.tps" in execution.cause
+    assert "not-json: " in execution.cause
+    assert subjects(stack.news(), r"^SIZED: 2 x ml\.m5\.xlarge for model")
+    assert subjects(stack.news(), "2 of 3 profiles FAILED")
+
+
+def test_without_profiles_the_night_is_quiet(stack: StackUnderTest) -> None:
+    execution = stack.run("NightlyStateMachine", {})
+    assert (execution.status, execution.output) == ("SUCCEEDED", {"status": "SKIPPED"})
+    assert stack.news() == []
+
+
+def approved(stack: StackUnderTest, group: str, package: str) -> str:
+    """The event of an approved package; returns the execution that it starts."""
+    detail = {
+        "ModelPackageGroupName": group,
+        "ModelPackageArn": package,
+        "ModelPackageStatus": "Completed",
+        "ModelApprovalStatus": "Approved",
+    }
+    before = set(stack.executions("NightlyStateMachine"))
+    for status in ("Rejected", "Approved"):
+        event = {**detail, "ModelApprovalStatus": status}
+        events.publish("aws.sagemaker", "SageMaker Model Package State Change", event)
+    [started] = set(stack.executions("NightlyStateMachine")) - before
+    return started
+
+
+def test_an_approved_package_is_sized_with_its_groups_profile(
+    stack: StackUnderTest, profiles: Any
+) -> None:
+    package = profiles("model", json.dumps(PROFILE))
+    execution = stack.wait(approved(stack, "model", package))
+    assert execution.output == {"sizings": [{"profile": "model", "status": "SIZED"}]}
+    [sizing] = stack.executions("SizingStateMachine")[:1]
+    described = stack.aws.client("stepfunctions").describe_execution(executionArn=sizing)
+    assert json.loads(described["input"])["model"] == {"model_package_arn": package}
+
+
+def test_an_approved_package_without_a_profile_is_skipped(stack: StackUnderTest) -> None:
+    package = models.register_package(stack.aws.client("sagemaker"), "without-profile")
+    execution = stack.wait(approved(stack, "without-profile", package))
+    assert (execution.status, execution.output) == ("SUCCEEDED", {"status": "SKIPPED"})
+    assert stack.news() == []
+
+
+def test_profiles_that_cannot_be_read_fail_the_night(stack: StackUnderTest) -> None:
+    with stack.refused("ssm", "GetParametersByPath", "AccessDeniedException", "not allowed"):
+        execution = stack.run("NightlyStateMachine", {})
+    assert (execution.status, execution.error) == ("FAILED", "SizingsFailed")
+    assert subjects(stack.news(), "profiles FAILED")
+
+
+# --- All of them --------------------------------------------------------------------------------
+
+
+def test_every_state_of_every_machine_was_entered(
+    whole_stack: StackUnderTest, request: pytest.FixtureRequest
+) -> None:
+    here = [item for item in request.session.items if item.path == Path(__file__)]
+    defined = set(re.findall(r"^def (test_\w+)", Path(__file__).read_text(), re.MULTILINE))
+    if {item.originalname for item in here if isinstance(item, pytest.Function)} != defined:
+        pytest.skip("needs all tests of this file")
+    for machine in whole_stack.aws.stack.state_machines():
+        entered = {
+            state
+            for arn, states in whole_stack.entered.items()
+            if f":{machine.name}:" in arn
+            for state in states
+        }
+        assert all_states(machine.definition) - entered == set(), machine.name
