@@ -37,8 +37,13 @@ class Outcome:
     interval: tuple[int, int] | None = None
 
 
-def sizing_of(endpoint: world.Endpoint, prior: int | None = None) -> Sizing:
-    """The sizing that a user of this endpoint would ask for."""
+def sizing_of(endpoint: world.Endpoint, prior: Outcome | None = None) -> Sizing:
+    """The sizing that a user of this endpoint would ask for.
+
+    Args:
+        endpoint: The endpoint.
+        prior: What an earlier sizing of it found; None if there was none.
+    """
     target: dict[str, object] = {"tps": endpoint.tps}
     if endpoint.p99_limit_ms is not None:
         target["model_latency_p99_ms"] = endpoint.p99_limit_ms
@@ -60,14 +65,15 @@ def sizing_of(endpoint: world.Endpoint, prior: int | None = None) -> Sizing:
         region="us-east-1",
         request=request,
         candidates=(facts,),
-        prior_counts={} if prior is None else {INSTANCE_TYPE: prior},
+        prior_counts={INSTANCE_TYPE: prior.answer} if prior and prior.answer else {},
+        prior_workers={INSTANCE_TYPE: prior.load_tests[-1].workers} if prior else {},
     )
 
 
 class Bench:
     """One endpoint under test: runs load tests and keeps the account."""
 
-    def __init__(self, endpoint: world.Endpoint, random: Random, prior: int | None = None) -> None:
+    def __init__(self, endpoint: world.Endpoint, random: Random, prior: Outcome | None = None) -> None:
         self.sizing = sizing_of(endpoint, prior)
         self.outcome = Outcome(None)
         self._endpoint, self._random = endpoint, random
@@ -225,12 +231,12 @@ def main(argv: list[str] | None = None) -> None:
             way(bench)
             right = scores[name].add(endpoint, needed, bench.outcome)
             if name == "search":
-                found = bench.outcome.answer
+                found = bench.outcome
                 if endpoint.latency_binds(needed):
                     scores["latency-bound"].add(endpoint, needed, bench.outcome)
                 if arguments.verbose and (not right or len(bench.outcome.load_tests) > 3):
                     _tell(index, endpoint, needed, bench.outcome, right=right)
-        if found is not None:
+        if found is not None and found.answer is not None:
             bench = Bench(endpoint, Random(f"{arguments.seed}/{index}/prior"), prior=found)
             search(bench)
             scores["with prior"].add(endpoint, needed, bench.outcome)

@@ -27,6 +27,8 @@ SATURATION_SHARE = 0.9
 _MOST_INSTANCES = 100_000
 #: Offered rates this close, relative, are the same rate.
 _SAME_RATE = 1e-6
+#: Factor over the band's lower edge from which a count lies in the band without doubt.
+CLEARLY = 1.01
 #: Noise of a point that was seen while requests failed or queued up, relative.
 _OVERLOADED_NOISE = 0.05
 #: What a warm-up may add to the first step of a load test, relative, and how fast it fades.
@@ -35,11 +37,12 @@ _WARM_UP_SECONDS = 30.0
 #: Standard errors of room up to which a latency limit is taken to bind.
 _OPEN_ROOM = 2.5
 #: A step's latency noise may be this part of what one instance more or less changes, one over.
-_NOISE_SHARE = 8.0
-_MOST_HELD = 3
+_NOISE_SHARE = 14.0
+_MOST_HELD = 4
+_LEAST_GROWTH = 1e-6
 #: Least probability to serve the target at which a count is accepted that was seen to do so:
-#: where the next count is in the band as well, and elsewhere.
-_SURENESS_IN_BAND = 0.9
+#: where the next count is in the band as well, and elsewhere or where an earlier sizing found it.
+_SURENESS_IN_BAND = 0.85
 _SURENESS = 0.4
 #: Share of the saturation rate at which errors are not the load's doing.
 _AT_REST_SHARE = 0.6
@@ -182,27 +185,42 @@ class Evidence:
             )
         return found
 
-    def accepted(self, instances: int) -> bool:
-        """Whether a count that was tried is taken to serve the target.
+    @cached_property
+    def accepted(self) -> frozenset[int]:
+        """The counts that were tried and are taken to serve the target.
 
-        What was seen must be within the limits, and all evidence together must make it likely:
-        more so where one instance more would be in the band too, and the doubt costs little.
+        What was seen of them must be within the limits, and all evidence together must make it
+        likely, now or when they had just been tried: what was good enough to go on from then
+        does not become bad by the noise of a later load test.
         """
-        trial = self.trials[instances]
-        if not trial.serves:
-            return False
-        return self.probability_to_serve(instances) >= self._sureness(instances)
+        earlier: frozenset[int] = frozenset()
+        if len(self.records) > 1:
+            before = Evidence(self.request, self.facts, self.records[:-1], self.prior_count)
+            earlier = before.accepted
+        likely = {
+            instances
+            for instances, trial in self.trials.items()
+            if trial.serves and self.probability_to_serve(instances) >= self._sureness(instances)
+        }
+        return frozenset(
+            instances
+            for instances in likely | earlier
+            if instances in self.trials and self.trials[instances].serves
+        )
 
     def _sureness(self, instances: int) -> float:
+        """Probability asked for: more where one instance more would be in the band as well."""
+        if instances == self.prior_count:
+            return _SURENESS
         band = self.request.target.utilization_percent
-        if self.utilization_at(instances + 1) >= band.min:
+        if self.utilization_at(instances + 1) >= CLEARLY * band.min:
             return _SURENESS_IN_BAND
         return _SURENESS
 
     @property
     def most_bad(self) -> int:
         """Largest count known not to serve the target; 0 if none is."""
-        return max((n for n in self.trials if not self.accepted(n)), default=0)
+        return max(self.trials.keys() - self.accepted, default=0)
 
     @property
     def least_good(self) -> int | None:
@@ -250,17 +268,24 @@ class Evidence:
         )
 
     def steps_to_hold(self, instances: int) -> int:
-        """How many steps of the full target it takes to tell a count's latency from the next's."""
-        if self.request.target.model_latency_p99_ms is None or instances == 1:
-            return 1
-        here, fewer = self.latency_at(instances), self.latency_at(instances - 1)
-        likely = abs(self._room(instances).get("latency", math.inf)) < _OPEN_ROOM
-        if here is None or fewer is None or not likely:
-            return 1
-        requests = self.request.target.tps * self.request.measurement.steady_seconds
-        noise = self._latency_noise / math.sqrt(max(requests, 1.0))
-        growth = max(math.log(fewer[0] / here[0]), 1e-6)
-        return min(math.ceil((_NOISE_SHARE * noise / growth) ** 2), _MOST_HELD) or 1
+        """How many steps of the full target it takes to tell whether a count serves it.
+
+        More than one where a prediction is close to a limit and one step's noise is larger than
+        what all steps share (utilization), or than the next count would change (latency).
+        """
+        room = self._room(instances)
+        measurement = self.request.measurement
+        steps = 1.0
+        if abs(room.get(self.resource, math.inf)) < _OPEN_ROOM:
+            samples = instances * measurement.steady_seconds / measurement.metric_period_seconds
+            steps = self.sample_noise**2 / samples / fit.COMMON_NOISE**2
+        here, fewer = self.latency_at(instances), self.latency_at(max(instances - 1, 1))
+        if abs(room.get("latency", math.inf)) < _OPEN_ROOM and here and fewer and instances > 1:
+            requests = self.request.target.tps * measurement.steady_seconds
+            noise = self._latency_noise / math.sqrt(max(requests, 1.0))
+            growth = max(math.log(fewer[0] / here[0]), _LEAST_GROWTH)
+            steps = max(steps, (_NOISE_SHARE * noise / growth) ** 2)
+        return min(max(math.ceil(steps), 1), _MOST_HELD)
 
     @cached_property
     def _latency_points(self) -> list[fit.LatencyPoint]:

@@ -147,17 +147,17 @@ class LatencyPoint:
 
 
 #: Prior mean and standard deviation of the exponent with which latency grows as load nears 1.
-_GROWTH_PRIOR = (0.5, 0.5)
+_GROWTH_PRIOR = (0.7, 1.5)
 #: Prior mean and standard deviation of a fleet's latency over one instance's, logarithmic.
 _FLEET_LATENCY_PRIOR = (0.04, 0.04)
 #: Standard deviation of what all latencies of one load test have in common, relative.
-_COMMON_LATENCY_NOISE = 0.003
+_COMMON_LATENCY_NOISE = 0.002
 #: Width of the neighbourhood that speaks for a load, in units of -log(1 - load).
 _NEIGHBOURHOOD = 0.2
 #: Least weight of a point, however far its load.
 _FAR = 1e-3
 #: Model error of the local line, relative.
-_LATENCY_MODEL_ERROR = 0.003
+_LATENCY_MODEL_ERROR = 0.002
 
 
 def latency_at(points: Sequence[LatencyPoint], load: float, instances: int) -> tuple[float, float]:

@@ -38,6 +38,8 @@ class Sizing(BaseModel):
     candidates: tuple[InstanceFacts, ...]
     #: Instance count to try first, by type, from an earlier sizing of the same model and payload.
     prior_counts: dict[str, int] = Field(default_factory=dict)
+    #: Workers that the earlier sizing's load test at that count needed, by type.
+    prior_workers: dict[str, int] = Field(default_factory=dict)
 
     def facts(self, instance_type: str) -> InstanceFacts:
         """The facts of a candidate.

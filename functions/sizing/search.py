@@ -16,7 +16,7 @@ from sizing import cost
 from sizing.answer import Answer, CandidateOutcome, CandidateStatus, Status
 from sizing.diagnosis import diagnose
 from sizing.errors import InvalidRequest
-from sizing.evidence import Evidence, Trial, evidence_of
+from sizing.evidence import CLEARLY, Evidence, Trial, evidence_of
 from sizing.fleet import plan_fleet
 from sizing.instance import InstanceFacts, Sizing
 from sizing.load_test import Burst, LoadTestPlan, Purpose, Step
@@ -36,8 +36,13 @@ _LEAST_MAX_CONCURRENCY = 128
 #: lies in the band already; and where it lies under it, so that the smallest count is the answer.
 _WORTH_A_LOAD_TEST = 0.065
 _WORTH_LEAVING_NO_DOUBT = 0.005
-#: Smaller counts than one with less chance than this are not looked at.
-_NO_CHANCE = 1e-3
+#: Least stride upwards, as a share of the largest count that failed, by how many have failed:
+#: where prediction falls short again and again, it is no longer followed.
+_STRIDES = (0.0, 0.0, 0.06, 0.15, 0.4)
+#: Least probability to serve the target at which a smaller count is tried; and where an earlier
+#: sizing, which had the choice, found the larger one.
+_LEAST_CHANCE = 0.2
+_CHANCE_AGAINST_PRIOR = 0.5
 #: Standard errors beyond which the neighbouring count needs no step of its own.
 _OUT_OF_QUESTION = 3.0
 #: Standard errors that bound the counts among which the answer is likely.
@@ -176,14 +181,11 @@ def _searched(sizing: Sizing, evidence: Evidence, history: Sequence[LoadTestReco
         return _open(evidence, plan, saving)
     predicted = _likeliest_last(evidence, bad)
     most = sizing.request.limits.max_instances
-    if predicted is None or predicted > most:
-        possible = evidence.smallest_count(-_OUT_OF_QUESTION, above=bad)
-        if possible is None or possible > most:
-            return _too_many(evidence, predicted, most)
-        predicted = max(possible, most)
-    # Far from what was seen the fit says little: go there in strides.
-    farthest = sizing.request.target.tps / (_LEAST_SHARE_OF_SEEN * evidence.least_rate)
-    predicted = max(min(predicted, math.floor(farthest)), bad + 1)
+    possible = evidence.smallest_count(-_OUT_OF_QUESTION, above=bad)
+    if possible is None or possible > most:
+        doubtful = _doubtful(evidence, "limits.max_instances")
+        return doubtful or _too_many(evidence, predicted, most)
+    predicted = _in_strides(evidence, most if predicted is None else predicted, most)
     reason = (
         f"{evidence.utilization_at(predicted):.1f} % predicted"
         if not bad
@@ -214,23 +216,52 @@ def _likeliest_last(evidence: Evidence, bad: int) -> int | None:
     return max(range(start, end + 1), key=chance)
 
 
+def _in_strides(evidence: Evidence, predicted: int, most: int) -> int:
+    """The predicted count, unless experience speaks against it.
+
+    Far under the rates that were seen a prediction is a guess, so it goes there step by step;
+    and where counts failed again and again that were predicted to do, it goes up faster.
+    """
+    bad = evidence.most_bad
+    farthest = evidence.request.target.tps / (_LEAST_SHARE_OF_SEEN * evidence.least_rate)
+    failed = sum(1 for trial in evidence.trials.values() if not trial.serves)
+    stride = math.ceil(_STRIDES[min(failed, len(_STRIDES) - 1)] * bad)
+    return min(max(min(predicted, math.floor(farthest)), bad + max(stride, 1)), most)
+
+
+def _doubtful(evidence: Evidence, limit: str) -> CandidateOutcome | None:
+    """The smallest count that was seen to serve the target, though noise leaves it in doubt."""
+    counts = [count for count, trial in evidence.trials.items() if trial.serves]
+    if not counts:
+        return None
+    count = min(counts)
+    shown = evidence.trials[count].observation.utilization_percent
+    reason = (
+        f"{shown:.1f} % at the full target; it is so close to a limit that {limit} alone kept "
+        f"{_instances(count + 1)} from being tried"
+    )
+    return _verified(evidence, count, reason)
+
+
 def _worth_trying(evidence: Evidence, good: int) -> int | None:
     """The smaller count with the largest expected saving; None if none is worth a load test.
 
     The expected saving is the share of the instances saved, times the probability that the
-    count serves the target.
+    count serves the target, which must not be small: far from what was seen it is a guess.
     """
     seen = evidence.trials[good].observation
-    in_band = seen.utilization_percent >= evidence.request.target.utilization_percent.min
+    band = evidence.request.target.utilization_percent
+    in_band = seen.utilization_percent >= band.min * CLEARLY
     worth = _WORTH_A_LOAD_TEST if in_band else _WORTH_LEAVING_NO_DOUBT
+    chance = _CHANCE_AGAINST_PRIOR if good == evidence.prior_count else _LEAST_CHANCE
     best = None
     for count in range(good - 1, evidence.most_bad, -1):
         probability = evidence.probability_to_serve(count)
+        if probability < chance:
+            break
         saving = probability * (good - count) / good
         if saving > worth:
             best, worth = count, saving
-        elif probability < _NO_CHANCE:
-            break
     return best
 
 
@@ -338,6 +369,8 @@ def _verification(
     held = 1 if evidence.utilization is None else evidence.steps_to_hold(count)
     counts = (more, *[count] * held, fewer)
     rates = [target * count / each for each in counts if each is not None]
+    if not history:
+        at_least = max(at_least, sizing.prior_workers.get(evidence.facts.instance_type, 1))
     fleet = plan_fleet(sizing.request, max(rates), history, at_least=at_least)
     return LoadTestPlan(
         instance_type=evidence.facts.instance_type,
