@@ -109,18 +109,20 @@ def total(seconds: Iterable[Second]) -> Second:
 
 
 class Ledger:
-    """The leader's book: every second of every worker."""
+    """The leader's book: what all workers did in every second, and how each of them fared."""
 
     def __init__(self) -> None:
-        self._seconds: dict[int, dict[int, Second]] = {}
+        self._seconds: dict[int, Second] = {}
+        #: Of each worker only what is not to be lost among others: its CPU time and its lag.
+        self._workers: dict[int, dict[int, Second]] = {}
 
     def enter(self, worker: int, epoch_second: int, second: Second) -> None:
-        """Enter one second of one worker."""
-        workers = self._seconds.setdefault(epoch_second, {})
-        if worker in workers:
-            workers[worker].merge(second)
-        else:
-            workers[worker] = second
+        """Enter one second of one worker, or a further part of it."""
+        self._seconds.setdefault(epoch_second, Second()).merge(second)
+        workers = self._workers.setdefault(epoch_second, {})
+        fared = workers.setdefault(worker, Second())
+        fared.cpu += second.cpu
+        fared.lag.merge(second.lag)
 
     def span(self) -> range:
         """Every epoch second from the first that was entered to the last."""
@@ -128,22 +130,20 @@ class Ledger:
             return range(0)
         return range(min(self._seconds), max(self._seconds) + 1)
 
-    def of_worker(self, worker: int, start: int, end: int) -> Second:
-        """What one worker did from ``start`` to ``end`` (exclusive), epoch seconds."""
-        return total(
-            workers[worker]
-            for second in range(start, end)
-            if worker in (workers := self._seconds.get(second, {}))
-        )
-
     def between(self, start: int, end: int) -> Second:
         """What all workers did from ``start`` to ``end`` (exclusive), epoch seconds."""
         return total(
-            record
+            self._seconds[second] for second in range(start, end) if second in self._seconds
+        )
+
+    def of_worker(self, worker: int, start: int, end: int) -> Second:
+        """CPU time and lag, alone, of one worker from ``start`` to ``end`` (exclusive)."""
+        return total(
+            workers[worker]
             for second in range(start, end)
-            for record in self._seconds.get(second, {}).values()
+            if worker in (workers := self._workers.get(second, {}))
         )
 
     def workers_in(self, epoch_second: int) -> int:
         """Number of workers that entered this second."""
-        return len(self._seconds.get(epoch_second, {}))
+        return len(self._workers.get(epoch_second, {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from locust import LoadTestShape, User, task
+from locust.exception import StopUser
 
 from load_generator import worker
 
@@ -31,6 +32,7 @@ class EndpointUser(User):
         """Send requests until the test is over."""
         defined = type(self).check is not EndpointUser.check
         worker.current().invoke(self.check if defined else None)
+        raise StopUser
 
 
 class CallUser(User):
@@ -58,6 +60,7 @@ class CallUser(User):
     def make_calls(self) -> None:
         """Make calls until the test is over."""
         worker.current().call(self.call)
+        raise StopUser
 
 
 class OneUserPerWorker(LoadTestShape):

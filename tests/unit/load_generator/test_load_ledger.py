@@ -57,17 +57,18 @@ def test_errors_as_a_share_of_what_ended() -> None:
 def test_the_book_of_several_workers() -> None:
     ledger = Ledger()
     assert list(ledger.span()) == []
-    ledger.enter(0, 100, second(succeeded=1))
-    ledger.enter(1, 100, second(succeeded=2))
+    ledger.enter(0, 100, second(succeeded=1, cpu=0.25))
+    ledger.enter(1, 100, second(succeeded=2, cpu=0.5))
     ledger.enter(0, 102, second(succeeded=4))
     # A second that comes in two parts is one.
-    ledger.enter(0, 102, second(succeeded=8))
+    ledger.enter(0, 102, second(succeeded=8, cpu=1.0))
     assert list(ledger.span()) == [100, 101, 102]
     assert ledger.between(100, 101).succeeded == 3
     assert ledger.between(100, 103).succeeded == 15
     assert ledger.between(101, 102).succeeded == 0
-    assert ledger.of_worker(0, 100, 103).succeeded == 13
-    assert ledger.of_worker(1, 101, 103).succeeded == 0
+    assert ledger.of_worker(0, 100, 103).cpu == 1.25
+    assert ledger.of_worker(1, 100, 103).cpu == 0.5
+    assert ledger.of_worker(1, 101, 103).cpu == 0
     assert [ledger.workers_in(each) for each in (100, 101, 102)] == [2, 0, 1]
     # Summing does not change what is in the book.
     assert ledger.between(100, 103).succeeded == 15
