@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from local.size.progress import LoadTestView, Progress, Stage, title
+from sizing.message import model_label
 
 #: How often a line about running load is written where nothing can be shown in place, seconds.
 _PLAIN_SECONDS: Final = 10.0
@@ -115,8 +116,9 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
 
 def panel(progress: Progress, now: float) -> RenderableType:
     """All that is shown of a sizing under way."""
-    parts: list[RenderableType] = [_head(progress, now), _stages(progress)]
+    parts: list[RenderableType] = [_head(progress, now), _stages(progress), Text("")]
     band = progress.request["target"]["utilization_percent"]
+    parts += [_done(load_test) for load_test in progress.done]
     running = list(progress.load_tests.values())
     parts += [_load_test(load_test, band["min"], band["max"]) for load_test in running]
     if not running:
@@ -132,8 +134,8 @@ def _head(progress: Progress, now: float) -> RenderableType:
     grid.add_column(justify="right")
     grid.add_row(
         Text.assemble(
-            ("sizing ", "bold"),
-            f"for {target['tps']:g} TPS at {band['min']:g}-{band['max']:g} % utilization",
+            (model_label(progress.request), "bold"),
+            f"  {target['tps']:g} TPS at {band['min']:g}-{band['max']:g} % utilization",
         ),
         Text.assemble(
             minutes_seconds(now - progress.started),
@@ -157,15 +159,20 @@ def _stages(progress: Progress) -> Text:
     return text
 
 
+def _done(load_test: LoadTestView) -> Text:
+    text = Text.assemble(("✓ ", "green"), title(load_test))
+    for step in load_test.begun:
+        text.append(f"   {step.offered_tps:,.0f} TPS: ", style="dim")
+        text.append(f"{step.utilization_percent:.1f} %")
+    return text
+
+
 def _load_test(load_test: LoadTestView, low: float, high: float) -> RenderableType:
+    head = Text.assemble(("● ", "cyan"), (title(load_test), "bold"), f"   {load_test.doing}")
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", min_width=11)
     rows.add_column(justify="right", min_width=11)
     rows.add_column()
-    rows.add_row("", "", "")
-    rows.add_row(
-        "load test", "", Text.assemble((title(load_test), "bold"), f"   {load_test.doing}")
-    )
     if load_test.samples:
         sample = load_test.samples[-1]
         offered = "" if load_test.offered_tps is None else f"{load_test.offered_tps:,.1f} TPS"
@@ -181,7 +188,7 @@ def _load_test(load_test: LoadTestView, low: float, high: float) -> RenderableTy
         )
         if sample.errors_per_second:
             rows.add_row("errors", Text(f"{sample.errors_per_second:,.1f} /s", style="red"), "")
-    return Padding(rows, (0, 0, 0, 2))
+    return Group(head, Padding(rows, (0, 0, 0, 2)))
 
 
 def _figures(load_test: LoadTestView) -> str:

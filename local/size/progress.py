@@ -56,16 +56,18 @@ _STAGE_BEGINS: Final = {
 
 # Expected lengths, seconds; only the estimate of the time left rests on them.
 _DEPLOY_SECONDS: Final = 9.0
-_BURST_SECONDS: Final = 25.0
-_AROUND_STEPS_SECONDS: Final = 10.0  # tasks start and connect, results are written
-_BETWEEN_SECONDS: Final = 14.0  # metrics are read, the plan is made, the endpoint is scaled
-_CLEAN_UP_SECONDS: Final = 9.0
-_VERIFY_STEPS: Final = 3
+_BURST_SECONDS: Final = 9.0
+_AROUND_STEPS_SECONDS: Final = 6.0  # tasks start and connect, results are written
+_BETWEEN_SECONDS: Final = 9.0  # metrics are read, the plan is made, the endpoint is scaled
+_CLEAN_UP_SECONDS: Final = 8.0
+_BASELINE_STEPS: Final = 3
+_VERIFY_STEPS: Final = 2
 
 _LOAD_TEST_ID: Final = re.compile(r"^(?P<type>.+)-(?P<count>\d+)-(?P<purpose>[a-z]+)-\d+$")
-_LOGGED_STEP: Final = re.compile(r"Step (\d+): ([\d.]+)/s")
-#: Live samples kept for the curve.
+_LOGGED_STEP: Final = re.compile(r"Step \d+: ([\d.]+)/s")
+#: Live samples kept for the curve, and the last of a step that tell what it came to.
 _SAMPLES: Final = 240
+_SETTLED_SAMPLES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,22 @@ class Sample:
 
 
 @dataclass
+class StepView:
+    """A step that is running, or has run."""
+
+    offered_tps: float
+    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SETTLED_SAMPLES))
+
+    @property
+    def utilization_percent(self) -> float:
+        """Mean of the last samples; 0 before the first."""
+        seen = [sample.utilization_percent for sample in list(self.samples)]
+        return math.fsum(seen) / len(seen) if seen else 0.0
+
+
+@dataclass
 class LoadTestView:
-    """A load test that is running."""
+    """A load test that is running, or has run."""
 
     load_test_id: str
     endpoint_name: str
@@ -90,11 +106,20 @@ class LoadTestView:
     step_seconds: float
     has_burst: bool
     started: float
-    #: 0 before the first step.
-    step: int = 0
     step_started: float = 0.0
-    offered_tps: float | None = None
+    #: The steps that have begun.
+    begun: list[StepView] = field(default_factory=list)
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+
+    @property
+    def step(self) -> int:
+        """Number of the current step; 0 before the first."""
+        return len(self.begun)
+
+    @property
+    def offered_tps(self) -> float | None:
+        """Rate of the current step; None before the first."""
+        return self.begun[-1].offered_tps if self.begun else None
 
     @property
     def doing(self) -> str:
@@ -128,6 +153,8 @@ class Progress:
         self.started = started
         self.stage = Stage.DEPLOY
         self.load_tests: dict[str, LoadTestView] = {}
+        #: Load tests that ran to their end, in that order.
+        self.done: list[LoadTestView] = []
         #: Lines for a log of what happened, not yet taken.
         self._news: list[str] = []
         self._state = "starting the embedded AWS"
@@ -164,7 +191,7 @@ class Progress:
         """Take in new lines of the leader's log."""
         for line in lines:
             if match := _LOGGED_STEP.search(line):
-                load_test.step, load_test.offered_tps = int(match[1]), float(match[2])
+                load_test.begun.append(StepView(float(match[1])))
                 load_test.step_started = now
                 self._news.append(
                     f"{title(load_test)}: {load_test.doing}, {load_test.offered_tps:g} TPS offered"
@@ -173,15 +200,17 @@ class Progress:
     @staticmethod
     def seen(load_test: LoadTestView, live: LiveFigures) -> None:
         """Take in live figures of a load test's endpoint."""
-        load_test.samples.append(
-            Sample(live.answers_per_second, live.errors_per_second, live.utilization_percent)
-        )
+        sample = Sample(live.answers_per_second, live.errors_per_second, live.utilization_percent)
+        load_test.samples.append(sample)
+        if load_test.begun:
+            load_test.begun[-1].samples.append(sample)
 
     def seconds_left(self, now: float) -> float:
         """Estimate of the seconds until the sizing is over; one verification is expected."""
+        baseline = _BURST_SECONDS + _AROUND_STEPS_SECONDS + _BASELINE_STEPS * self._step_seconds
         verify = _AROUND_STEPS_SECONDS + _VERIFY_STEPS * self._step_seconds
         after = {
-            Stage.DEPLOY: _BURST_SECONDS + verify + _BETWEEN_SECONDS + verify + _CLEAN_UP_SECONDS,
+            Stage.DEPLOY: baseline + _BETWEEN_SECONDS + verify + _CLEAN_UP_SECONDS,
             Stage.BASELINE: _BETWEEN_SECONDS + verify + _CLEAN_UP_SECONDS,
             Stage.VERIFY: _CLEAN_UP_SECONDS,
             Stage.CLEAN_UP: 0.0,
@@ -214,6 +243,8 @@ class Progress:
         elif name in self.load_tests and details["type"].startswith("Execution"):
             view = self.load_tests.pop(name)
             ended = details["type"].removeprefix("Execution").lower()
+            if ended == "succeeded":
+                self.done.append(view)
             self._news.append(f"{title(view)}: {ended}")
 
     def _view(self, given: Mapping[str, Any], now: float) -> LoadTestView:

@@ -95,13 +95,17 @@ def test_a_load_test_is_shown_from_its_start_to_its_end(progress: Progress) -> N
     )
     assert view.doing == "starting the load generator"
 
-    said = ["Locust started", "x INFO load_generator.leader: Step 2: 1142.9/s"]
-    progress.leader_said(view, said, now=140.0)
+    progress.leader_said(view, ["x INFO load_generator.leader: Step 1: 1000.0/s"], now=120.0)
+    for utilization in (10.0, *[62.0, 63.0] * 15):
+        progress.seen(view, live(1000.0, utilization))
+    progress.leader_said(view, ["Locust", "x INFO leader: Step 2: 1142.9/s"], now=140.0)
     assert view.doing == "step 2 of 2"
     assert view.offered_tps == 1142.9
+    assert view.begun[0].utilization_percent == 62.5
 
     progress.handle(of_load_test("ExecutionSucceeded"), now=160.0)
     assert progress.load_tests == {}
+    assert progress.done == [view]
     assert progress.take_news()[-1] == "ml.m5.12xlarge x 8 verify: succeeded"
 
 
@@ -118,7 +122,7 @@ def test_the_time_left_only_shrinks_while_a_step_runs(progress: Progress) -> Non
     progress.leader_said(view, ["Step 1: 1000.0/s"], now=105.0)
     estimates = [progress.seconds_left(now) for now in range(105, 130, 5)]
     assert estimates == sorted(estimates, reverse=True)
-    assert estimates[0] == pytest.approx(2 * 20 + 9)  # two steps, and the clean-up
+    assert estimates[0] == pytest.approx(2 * 20 + 8)  # two steps, and the clean-up
 
 
 def plain(width: int = 120) -> tuple[Console, io.StringIO]:
