@@ -73,7 +73,9 @@ def sizing_of(endpoint: world.Endpoint, prior: Outcome | None = None) -> Sizing:
 class Bench:
     """One endpoint under test: runs load tests and keeps the account."""
 
-    def __init__(self, endpoint: world.Endpoint, random: Random, prior: Outcome | None = None) -> None:
+    def __init__(
+        self, endpoint: world.Endpoint, random: Random, prior: Outcome | None = None
+    ) -> None:
         self.sizing = sizing_of(endpoint, prior)
         self.outcome = Outcome(None)
         self._endpoint, self._random = endpoint, random

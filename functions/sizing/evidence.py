@@ -54,14 +54,12 @@ class Trial:
 
     Args:
         instances: The count.
-        observation: What was seen, all steps of it together.
-        verdict: What it means.
+        observation: What was seen, all steps of it together, with its verdict.
         serves: Whether the target was met there, the band's lower edge aside.
     """
 
     instances: int
     observation: Observation
-    verdict: Verdict
     serves: bool
 
 
@@ -177,10 +175,10 @@ class Evidence:
         found = {}
         for instances, steps in held.items():
             seen = together(steps)
+            meaning = verdict(target, seen, container=self.container_bound)
             found[instances] = Trial(
                 instances=instances,
-                observation=seen,
-                verdict=verdict(target, seen, container=self.container_bound),
+                observation=seen.model_copy(update={"verdict": meaning}),
                 serves=serves(target, seen),
             )
         return found
@@ -345,7 +343,7 @@ class Evidence:
         """The resource that utilization speaks of."""
         return self._steps[-1][2].utilization_resource if self._steps else "CPU"
 
-    def smallest_count(self, margin: float, *, above: int = 0) -> int | None:
+    def smallest_count(self, margin: float = 0.0, *, above: int = 0) -> int | None:
         """Smallest count over ``above`` that is predicted to serve the target; None if none is."""
         low, high = above, max(above + 1, 1)
         while not self.predicted_to_serve(high, margin):

@@ -464,7 +464,7 @@ def _too_many(evidence: Evidence, predicted: int | None, most: int) -> Candidate
 def _verified(evidence: Evidence, count: int, reason: str) -> CandidateOutcome:
     trial = evidence.trials[count]
     band = evidence.request.target.utilization_percent
-    seen = trial.observation.model_copy(update={"verdict": trial.verdict})
+    seen = trial.observation
     return CandidateOutcome(
         instance_type=evidence.facts.instance_type,
         status=CandidateStatus.VERIFIED,
@@ -481,26 +481,34 @@ def _verified(evidence: Evidence, count: int, reason: str) -> CandidateOutcome:
 
 
 def _why_not_fewer(evidence: Evidence, count: int) -> str:
-    trial = evidence.trials[count]
+    seen = evidence.trials[count].observation
     band = evidence.request.target.utilization_percent
-    shown = f"{trial.observation.utilization_percent:.1f} % at the full target"
+    shown = f"{seen.utilization_percent:.1f} % at the full target"
     if count == 1:
         return f"{shown}; there are no fewer instances than one"
     fewer = count - 1
     if fewer in evidence.trials:
         why = f"{_instances(fewer)} failed with {_described(evidence.trials[fewer])}"
     else:
+        possible = evidence.smallest_count(above=evidence.most_bad)
+        if possible is not None and possible < count:
+            predicted = evidence.utilization_at(possible)
+            saved = 100 * (count - possible) / count
+            return (
+                f"{shown}; {_instances(possible)} may do, at {predicted:.1f} %, a saving of "
+                f"{saved:.0f} % that was not worth another load test"
+            )
         why = f"{_instances(fewer)} would be at {evidence.utilization_at(fewer):.1f} %"
         others = [each for each in evidence.binding(fewer) if each != evidence.resource]
         why += f", held up by {', '.join(others)}" if others else ""
-    if trial.observation.utilization_percent < band.min:
+    if seen.utilization_percent < band.min:
         why += f": no count lies in the band {band.min:g}-{band.max:g} %, this is the smallest"
     return f"{shown}; {why}"
 
 
 def _described(trial: Trial) -> str:
     seen = trial.observation
-    return f"{trial.verdict} ({seen.utilization_percent:.1f} %, {seen.error_percent:.2f} % errors)"
+    return f"{seen.verdict} ({seen.utilization_percent:.1f} %, {seen.error_percent:.2f} % errors)"
 
 
 def _interval(evidence: Evidence, count: int) -> tuple[int, int]:

@@ -1,0 +1,62 @@
+"""Workers are planned from the rate, from bodies' size, and from what workers have shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from sizing.fleet import plan_fleet
+from sizing.request import Payload, Payloads
+from sizing.search import baseline
+from tests.unit.sizing.exact_endpoint import ExactEndpoint, sizing_for
+
+
+def request(tps=1000.0, **load):
+    return sizing_for(tps, load=load).request
+
+
+@pytest.mark.parametrize("peak, workers", [(1.0, 1), (5000.0, 1), (5001.0, 2), (100_000.0, 20)])
+def test_from_the_rate(peak, workers):
+    assert plan_fleet(request(), peak).workers == workers
+
+
+def test_bigger_workers_are_fewer():
+    fleet = plan_fleet(request(worker_vcpus=4), 40_000.0)
+    assert (fleet.workers, fleet.worker_vcpus) == (2, 4)
+
+
+def test_the_request_wins():
+    fleet = plan_fleet(request(workers=3, worker_vcpus=2), 1e6)
+    assert (fleet.workers, fleet.worker_vcpus) == (3, 2)
+    assert fleet.reason == "as the request says"
+
+
+@pytest.mark.parametrize("base64", [False, True])
+def test_large_bodies_take_more_workers(base64):
+    body = "A" * 400_000
+    payloads = Payloads(inline=[Payload(body=body, base64=base64)])
+    fleet = plan_fleet(request().model_copy(update={"payloads": payloads}), 1000.0)
+    assert fleet.workers == (8 if base64 else 10)
+
+
+def shown(client_tps):
+    sizing = sizing_for(1000)
+    return [ExactEndpoint(200, client_tps=client_tps).run(baseline(sizing, sizing.candidates[0]))]
+
+
+def test_what_workers_showed_overrules_what_they_are_trusted_with():
+    # 160 TPS took 32 % of one vCPU: 300 TPS take 60 %.
+    assert plan_fleet(request(), 1200.0, shown(500)).workers == 4
+
+
+def test_a_worker_at_rest_shows_nothing():
+    assert plan_fleet(request(), 6000.0, shown(20_000)).workers == 2
+
+
+def test_never_fewer_than_were_too_few():
+    fleet = plan_fleet(request(), 100.0, at_least=6)
+    assert fleet.workers == 6
+    assert "too few" in fleet.reason
+
+
+def test_no_more_than_can_be_started():
+    assert plan_fleet(request(), 1e9).workers == 200
