@@ -367,8 +367,11 @@ def _verification(
     target = sizing.request.target.tps
     fewer, more = _neighbours(evidence, count)
     held = 1 if evidence.utilization is None else evidence.steps_to_hold(count)
-    counts = (more, *[count] * held, fewer)
-    rates = [target * count / each for each in counts if each is not None]
+    rates = [target] * held
+    if more is not None:
+        rates.insert(0, target * count / more)
+    if fewer is not None:
+        rates.append(target * count / fewer)
     if not history:
         at_least = max(at_least, sizing.prior_workers.get(evidence.facts.instance_type, 1))
     fleet = plan_fleet(sizing.request, max(rates), history, at_least=at_least)
