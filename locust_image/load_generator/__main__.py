@@ -8,6 +8,7 @@ from __future__ import annotations
 # Before anything that imports ssl: gevent, which Locust brings, puts its own in place.
 import locust.main  # isort: skip
 
+import dataclasses
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ import botocore.session
 import gevent
 from locust.runners import MasterRunner, WorkerRunner
 
-from load_generator import result
+from load_generator import processes, result
 from load_generator import worker as worker_side
 from load_generator.engine import EngineError
 from load_generator.leader import Leader
@@ -87,7 +88,7 @@ def _lead(task: Task, spec: Spec, storage: Storage) -> None:
             "--headless",
             f"--master-bind-host={task.host}",
             f"--master-bind-port={task.port}",
-            f"--expect-workers={spec.workers}",
+            f"--expect-workers={spec.processes}",
             f"--expect-workers-max-wait={int(task.start_timeout)}",
             "--only-summary",
         )
@@ -105,6 +106,12 @@ def _work(
             raise EngineError(
                 "WorkersChanged", f"WORKER_INDEX {task.worker} of {spec.workers} workers"
             )
+        if task.process is None and spec.processes_per_worker > 1:
+            sys.exit(processes.run(spec.processes_per_worker, task.environment_of_process))
+        if task.process is not None:
+            processes.die_with_parent()
+            number = task.worker * spec.processes_per_worker + task.process
+            task = dataclasses.replace(task, worker=number)
         worker = worker_side.Worker(task, spec, storage, session)
         host, port = _find_leader(task, storage, started_at)
     except (EngineError, StorageError) as error:

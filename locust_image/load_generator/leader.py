@@ -99,7 +99,7 @@ class Leader:
     def _await_connections(self) -> None:
         deadline = monotonic() + self._task.start_timeout
         look = monotonic()
-        while len(self._connected) < self._spec.workers:
+        while len(self._connected) < self._spec.processes:
             if monotonic() > look:
                 look += _LOOK
                 if result.written_since(self._storage, self._test.started_at):
@@ -107,7 +107,7 @@ class Leader:
             if monotonic() > deadline:
                 self._fail(
                     "WorkersMissing",
-                    f"{len(self._connected)} of {self._spec.workers} workers connected within "
+                    f"{len(self._connected)} of {self._spec.processes} workers connected within "
                     f"{self._task.start_timeout:g} s",
                 )
             if self._failure is not None:
@@ -119,10 +119,10 @@ class Leader:
         if client_id in self._connected or self._ending:
             return
         self._connected.add(client_id)
-        if len(self._connected) > self._spec.workers:
+        if len(self._connected) > self._spec.processes:
             self._fail(
                 "WorkersChanged",
-                f"a worker joined although all {self._spec.workers} were there: {client_id}",
+                f"a worker joined although all {self._spec.processes} were there: {client_id}",
             )
 
     def _on_ready(self, msg: Message, **_: object) -> None:
@@ -130,11 +130,12 @@ class Leader:
         skew = abs(time.time() - msg.data["clock"])
         if msg.data["load_test_id"] != self._spec.load_test_id:
             self._fail("WorkersChanged", f"worker {worker} belongs to {msg.data['load_test_id']}")
-        elif not 0 <= worker < self._spec.workers or worker in self._clients:
+        elif not 0 <= worker < self._spec.processes or worker in self._clients:
             self._fail("WorkersChanged", f"there is no need for another worker {worker}")
         elif skew > _CLOCK_TOLERANCE:
             self._fail("ClockSkew", f"the clock of worker {worker} is off by {skew:.1f} s")
         self._clients[worker] = msg.node_id
+        self._test.cpu_shares[worker] = msg.data["cpu_share"]
         self._heard_at[worker] = monotonic()
         self._sequences[worker] = 0
 
@@ -188,9 +189,9 @@ class Leader:
 
     def _await_ready(self) -> None:
         deadline = monotonic() + _READY_TIMEOUT
-        while len(self._clients) < self._spec.workers:
+        while len(self._clients) < self._spec.processes:
             if monotonic() > deadline:
-                missing = set(range(self._spec.workers)) - self._clients.keys()
+                missing = set(range(self._spec.processes)) - self._clients.keys()
                 raise LoadTestFailed(
                     "WorkersMissing", f"workers {sorted(missing)} did not get ready"
                 )
@@ -321,7 +322,7 @@ class Leader:
         """Wait until every request has ended."""
         self._outstanding.clear()
         deadline = monotonic() + self._spec.request_timeout_seconds + LEASE_SECONDS
-        while len(self._outstanding) < self._spec.workers or any(self._outstanding.values()):
+        while len(self._outstanding) < self._spec.processes or any(self._outstanding.values()):
             if monotonic() > deadline:
                 raise LoadTestFailed(
                     "NotDrained", f"{sum(self._outstanding.values())} requests did not end"
@@ -332,9 +333,9 @@ class Leader:
         self._ending = True
         self._send(messages.FINISH, {})
         deadline = monotonic() + LEASE_SECONDS
-        while len(self._final) < self._spec.workers:
+        while len(self._final) < self._spec.processes:
             if monotonic() > deadline:
-                missing = set(range(self._spec.workers)) - self._final
+                missing = set(range(self._spec.processes)) - self._final
                 raise LoadTestFailed("WorkerLost", f"workers {sorted(missing)} gave no last report")
             self._pause(_POLL)
 

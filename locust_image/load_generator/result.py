@@ -52,6 +52,9 @@ class LoadTest:
     endpoint_name: str = ""
     workers: int = 0
     worker_vcpus: float = 0.0
+    processes_per_worker: int = 1
+    #: vCPUs that each process may use, as it said itself.
+    cpu_shares: dict[int, float] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     stages: list[Stage] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
@@ -67,6 +70,7 @@ class LoadTest:
             endpoint_name=spec.endpoint_name,
             workers=spec.workers,
             worker_vcpus=spec.worker_vcpus,
+            processes_per_worker=spec.processes_per_worker,
         )
 
 
@@ -172,16 +176,19 @@ def _step(test: LoadTest, step: Step) -> Json:
 def client_figures(test: LoadTest, start: int, end: int, offered_tps: float) -> ClientFigures:
     """How the workers fared from ``start`` to ``end`` (exclusive), epoch seconds."""
     figures = test.ledger.between(start, end)
-    each = [test.ledger.of_worker(worker, start, end) for worker in range(test.workers)]
-    # One process is one thread: a second vCPU of the task is of no use to it.
-    share = min(test.worker_vcpus, 1.0)
+    processes = test.workers * test.processes_per_worker
+    each = [test.ledger.of_worker(process, start, end) for process in range(processes)]
     seconds = range(start, end)
+    cpu_percents = [
+        100 * process.cpu / len(seconds) / test.cpu_shares.get(number, 1.0)
+        for number, process in enumerate(each)
+    ]
     return ClientFigures(
-        offered=math.floor(offered_tps * len(seconds)) - test.workers,
+        offered=math.floor(offered_tps * len(seconds)) - processes,
         sent=figures.sent,
         # The worst worker's: a merged figure would hide one that is late among many.
         lag_ms_p99=max((worker.lag.percentile_ms(99) or 0.0 for worker in each), default=0.0),
-        cpu_percent_max=max(100 * worker.cpu / len(seconds) / share for worker in each),
+        cpu_percent_max=max(cpu_percents, default=0.0),
         connection_wait_ms_p99=figures.connection_wait.percentile_ms(
             99, zeros=max(0, figures.sent - figures.connection_wait.count)
         )
@@ -189,7 +196,8 @@ def client_figures(test: LoadTest, start: int, end: int, offered_tps: float) -> 
         latency_ms_p50=figures.latency.percentile_ms(50),
         service_ms_p50=figures.service.percentile_ms(50),
         best_service_ms_p50=best_service_ms(test.ledger),
-        workers_reporting=min(test.ledger.workers_in(second) for second in seconds),
+        workers_reporting=min(test.ledger.workers_in(second) for second in seconds)
+        // test.processes_per_worker,
         workers=test.workers,
     )
 

@@ -81,6 +81,16 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
     workers: PositiveInt = 1
     worker_vcpus: PositiveFloat = 1.0
 
+    @property
+    def processes_per_worker(self) -> int:
+        """Processes of a worker's task: an engine is one thread, so each whole vCPU has one."""
+        return max(1, int(self.worker_vcpus))
+
+    @property
+    def processes(self) -> int:
+        """Processes of the whole fleet: each of them is a worker to Locust."""
+        return self.workers * self.processes_per_worker
+
     def __post_init__(self) -> None:
         if (self.payloads.inline is None) == (self.payloads.s3_uri is None):
             raise ValueError("payloads: exactly one of inline, s3_uri is needed")

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 _METADATA_TIMEOUT = 5.0
+#: What a worker with several processes tells each of them.
+_PROCESS = "WORKER_PROCESS"
 #: The leader's port on Fargate, where every task has an address of its own.
 LEADER_PORT = 5557
 _LOCUSTFILE = Path(__file__).parent.parent / "locustfile.py"
@@ -35,17 +37,23 @@ class Task:
     #: Where the load test's files are: ``s3://bucket/prefix/`` or ``file:///directory/``.
     uri: str
     role: Role
-    #: Which worker, from 0; of the leader nothing.
+    #: Which worker of the fleet, from 0; of the leader nothing.
     worker: int
+    #: Which process of a worker with several; None of the one that starts them.
+    process: int | None
     #: The task's own address, and the port that its leader listens on: 0 for any that is free.
     host: str
     port: int
-    #: vCPUs that the task may use.
-    vcpus: float
+    #: vCPUs that the task may use; None where nobody says.
+    vcpus: float | None
     locustfile: Path
     #: How long leader and workers wait for each other, seconds.
     start_timeout: float
     max_connections: int
+
+    def environment_of_process(self, number: int) -> dict[str, str]:
+        """What a worker's process is told besides the task's own environment."""
+        return {_PROCESS: str(number)}
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Task:
@@ -67,11 +75,12 @@ class Task:
                 f"LOAD_TEST_ROLE must be leader or worker: {environment.get('LOAD_TEST_ROLE')!r}"
             ) from error
         metadata = environment.get("ECS_CONTAINER_METADATA_URI_V4")
-        host, vcpus = _describe(metadata) if metadata else ("127.0.0.1", 1.0)
+        host, vcpus = _describe(metadata) if metadata else ("127.0.0.1", None)
         return cls(
             uri=uri if uri.endswith("/") else f"{uri}/",
             role=role,
             worker=int(_number(environment, "WORKER_INDEX", 0, least=0)),
+            process=int(environment[_PROCESS]) if _PROCESS in environment else None,
             host=host,
             port=LEADER_PORT if metadata else 0,
             vcpus=vcpus,
@@ -92,7 +101,7 @@ def _number(environment: Mapping[str, str], name: str, default: float, *, least:
     return number
 
 
-def _describe(metadata_uri: str) -> tuple[str, float]:
+def _describe(metadata_uri: str) -> tuple[str, float | None]:
     """The task's private address and vCPUs, of the task metadata endpoint, version 4."""
     container = _get(metadata_uri)
     task = _get(f"{metadata_uri}/task")
@@ -101,7 +110,7 @@ def _describe(metadata_uri: str) -> tuple[str, float]:
     except (KeyError, IndexError, TypeError) as error:
         raise TaskError("ECS_CONTAINER_METADATA_URI_V4: the container has no address") from error
     limits = task.get("Limits") or {}
-    return host, float(limits.get("CPU") or 1.0)
+    return host, float(limits["CPU"]) if limits.get("CPU") else None
 
 
 def _get(uri: str) -> Any:

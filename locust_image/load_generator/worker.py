@@ -114,7 +114,7 @@ class Worker:
 
     def _on_hold(self, msg: Message, **_: object) -> None:
         if self._engine is not None and not self._engine.stopped:
-            share = _share(msg.data["concurrency"], self._task.worker, self._spec.workers)
+            share = _share(msg.data["concurrency"], self._task.worker, self._spec.processes)
             self._engine.hold(share, start=msg.data["start"], ramp=msg.data["ramp"])
             self._set_draining(msg.data["concurrency"] == 0)
 
@@ -192,7 +192,7 @@ class Worker:
             engine = make(
                 Role(
                     worker=self._task.worker,
-                    workers=self._spec.workers,
+                    workers=self._spec.processes,
                     on_stop=self._on_engine_stop,
                     listening=self._listening,
                 )
@@ -211,7 +211,11 @@ class Worker:
         reporter.link_exception(self._on_greenlet_died)
         self._send(
             messages.READY,
-            {"load_test_id": self._spec.load_test_id, "clock": time.time()},
+            {
+                "load_test_id": self._spec.load_test_id,
+                "clock": time.time(),
+                "cpu_share": self._cpu_share(),
+            },
         )
         try:
             self._ended.wait()
@@ -219,6 +223,11 @@ class Worker:
             gevent.killall([refresher, reporter], block=False)
             if not engine.stopped:
                 engine.stop()
+
+    def _cpu_share(self) -> float:
+        """The vCPUs that this process may use: one thread, so one at the most."""
+        vcpus = self._task.vcpus or self._spec.worker_vcpus
+        return min(1.0, vcpus / self._spec.processes_per_worker)
 
     def _frozen_credentials(self) -> invocation.Credentials:
         assert self._credentials is not None

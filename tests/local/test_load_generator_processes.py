@@ -185,6 +185,37 @@ def test_a_burst_in_which_nothing_succeeds_fails_with_its_errors(tmp_path: Path)
     assert outcome.leader_exit_code == 1
 
 
+def test_a_worker_with_two_vcpus_is_two_processes(tmp_path: Path) -> None:
+    with ScriptedServer(always(answer(), delay=0.01)) as server:
+        document = completed(
+            run_load_test(specification(worker_vcpus=2), url=server.url, directory=tmp_path)
+        )
+        # Each opens connections of its own before the test.
+        assert server.connections >= 8
+    (step,) = document["steps"]
+    assert document["workers"] == step["workers"]["count"] == 1
+    assert document["worker_vcpus"] == 2
+    assert step["achieved_tps"] == pytest.approx(200, abs=2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_processes_of_a_worker_end_with_it(tmp_path: Path, number: signal.Signals) -> None:
+    with (
+        ScriptedServer(answer()) as server,
+        LoadTestProcesses(
+            long_specification(workers=1, worker_vcpus=2), url=server.url, directory=tmp_path
+        ) as processes,
+    ):
+        processes.wait_for_log("Step 1", 60)
+        processes.workers[0].send_signal(number)
+        outcome = processes.wait(20)
+        time.sleep(0.5)
+        assert server.open_connections == 0
+    failed(outcome, "Interrupted")
+    assert outcome.leader_exit_code == 1
+    assert 0 not in outcome.worker_exit_codes
+
+
 # --- Failures of tasks --------------------------------------------------------------------------
 
 

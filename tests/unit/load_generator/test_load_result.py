@@ -28,6 +28,7 @@ def load_test() -> LoadTest:
     test = LoadTest(
         started_at=1000.5, load_test_id="t", endpoint_name="e", workers=2, worker_vcpus=0.5
     )
+    test.cpu_shares = {0: 0.5, 1: 0.5}
     for second in range(1001, 1031):
         test.ledger.enter(0, second, a_second(cpu=0.1))
         test.ledger.enter(1, second, a_second(latency=0.04, cpu=0.2))

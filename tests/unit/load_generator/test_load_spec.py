@@ -133,3 +133,14 @@ def test_json_lines_in_error_name_the_line(document: bytes, words: str) -> None:
     with pytest.raises(SpecError) as caught:
         parse_json_lines(document, source="s3://b/k")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "vcpus, workers, each, processes",
+    [(0.25, 3, 1, 3), (1, 3, 1, 3), (2, 3, 2, 6), (2.5, 1, 2, 2), (16, 2, 16, 32)],
+)
+def test_each_whole_vcpu_of_a_worker_has_a_process(
+    vcpus: float, workers: int, each: int, processes: int
+) -> None:
+    spec = parse(workers=workers, worker_vcpus=vcpus)
+    assert (spec.processes_per_worker, spec.processes) == (each, processes)

@@ -44,7 +44,8 @@ def test_without_ecs_a_task_is_on_this_machine() -> None:
     task = Task.from_environment(ENVIRONMENT)
     assert task.uri == "s3://bucket/prefix/"
     assert task.role is Role.WORKER
-    assert (task.worker, task.host, task.port, task.vcpus) == (0, "127.0.0.1", 0, 1.0)
+    assert (task.worker, task.process) == (0, None)
+    assert (task.host, task.port, task.vcpus) == ("127.0.0.1", 0, None)
     assert task.locustfile.exists()
 
 
