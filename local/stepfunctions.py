@@ -401,18 +401,24 @@ def _run_task_parameters(self: Any) -> set[str]:
     return {pascal(name) for name in shape.members} if isinstance(shape, StructureShape) else set()
 
 
-_run_task_of_moto = vars(state_task_service_ecs.StateTaskServiceEcs)["_eval_service_task"]
-
-
-def _run_task(self: Any, env: Any, normalised_parameters: dict[str, Any], **others: Any) -> None:
+def _run_task(
+    self: Any,
+    env: Any,
+    resource_runtime_part: Any,
+    normalised_parameters: dict[str, Any],
+    **_: Any,
+) -> None:
     """Failures in the answer of RunTask fail the state, with AmazonECS.Unknown."""
-    try:
-        _run_task_of_moto(self, env=env, normalised_parameters=normalised_parameters, **others)
-    except IndexError:  # no task in the answer
-        failure = _task_failed(
-            self, env, error="AmazonECS.Unknown", cause="RunTask answered with failures"
-        )
-        raise FailureEventException(failure_event=failure) from None
+    ecs = client_of_interpreter(resource_runtime_part.region, "ecs")
+    started = ecs.run_task(**normalised_parameters)
+    if started["failures"]:
+        cause = json.dumps(started["failures"])
+        failure = _task_failed(self, env, error="AmazonECS.Unknown", cause=cause)
+        raise FailureEventException(failure_event=failure)
+    [task] = started["tasks"]
+    described = ecs.describe_tasks(cluster=task["clusterArn"], tasks=[task["taskArn"]])
+    self._normalise_response(described, service_action_name="describe_tasks")
+    env.stack.append(described)
 
 
 class _TaskRun:

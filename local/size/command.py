@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import logging
 import os
 import signal
 import sys
@@ -29,6 +28,7 @@ from local.endpoint.behaviour import (
     UnknownModelError,
     load_models,
 )
+from local.size import logs
 from sizing import names
 from sizing.answer import Status
 from sizing.errors import InvalidRequest
@@ -84,9 +84,10 @@ def main(argv: Sequence[str]) -> int:
             return interrupted.exit_code
         except Exception as error:  # noqa: BLE001 - whatever it is, one line tells it
             # A fault of this program or of the machine: where it arose matters.
-            (options.out / "logs" / "error.log").write_text(traceback.format_exc())
+            trace = options.out / logs.FOLDER / logs.ERROR
+            trace.write_text(traceback.format_exc())
             reason = " ".join(str(error).split()) or type(error).__name__
-            print(f"error: {reason} (see {options.out}/logs/error.log)", file=sys.stderr)
+            print(f"error: {reason} (see {trace})", file=sys.stderr)
             return 1
 
 
@@ -182,13 +183,13 @@ def _size(options: Options, console: Console) -> int:
 
     progress = Progress(options.request.model_dump(mode="json"), time.monotonic())
     display = display_for(console, progress, time.monotonic)
-    logs = _fresh(options.out)
-    with _output_to(logs), display:
+    folder = _fresh(options.out)
+    with logs.collected_in(folder), display:
         outcome = run(
             options.request,
             options.document,
             models=options.models,
-            logs=logs,
+            logs=folder,
             progress=progress,
             update=display.update,
         )
@@ -205,32 +206,7 @@ def _size(options: Options, console: Console) -> int:
 
 
 def _fresh(out: Path) -> Path:
-    """The folder for logs, emptied; results of a former run must not pass for this one's."""
-    logs = out / "logs"
-    logs.mkdir(exist_ok=True)
-    for path in [*(out / name for name in _RESULTS), *logs.glob("*.log"), *logs.glob("*.jsonl")]:
-        path.unlink(missing_ok=True)
-    return logs
-
-
-@contextlib.contextmanager
-def _output_to(logs: Path) -> Iterator[None]:
-    """Functions print their log, and threads their warnings: into files, not over the progress."""
-    handler = logging.FileHandler(logs / "embedded-aws.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root, former = logging.getLogger(), logging.getLogger().level
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    for name in ("werkzeug", "botocore", "moto.stepfunctions"):  # a line for each request
-        logging.getLogger(name).setLevel(logging.WARNING)
-    try:
-        with (
-            (logs / "functions.log").open("a", buffering=1) as functions,
-            contextlib.redirect_stdout(functions),
-            contextlib.redirect_stderr(functions),
-        ):
-            yield
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(former)
-        handler.close()
+    """The folder for logs; results of a former run must not pass for this one's."""
+    for name in _RESULTS:
+        (out / name).unlink(missing_ok=True)
+    return logs.fresh_folder(out)

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from local import models as local_models
 from local.ecs import Task
 from local.embedded import EmbeddedAws
 from local.endpoint.behaviour import ModelCatalogue
 from local.endpoint.client import EndpointServerError
+from local.size.logs import EMBEDDED_AWS, FUNCTIONS
 from local.size.progress import LoadTestView, Progress
 from local.stepfunctions import HistoryEvent
 from sizing import names
@@ -80,7 +83,7 @@ def run(
         except BaseException:
             _abort(aws, arn)
             raise
-        return _outcome(aws, arn, execution)
+        return _outcome(aws, arn, execution, logs)
 
 
 class _Watch:
@@ -127,32 +130,38 @@ def _leads(task: Task, load_test_id: str) -> bool:
 
 def _abort(aws: EmbeddedAws, arn: str) -> None:
     """Stop the execution and let the clean-up begin that its end sets off, as on AWS."""
-    aws.client("stepfunctions").stop_execution(executionArn=arn)
     sagemaker = aws.client("sagemaker")
     deadline = time.monotonic() + _CLEAN_UP_SECONDS
-    while time.monotonic() < deadline:
-        if not aws.tasks.running() and not sagemaker.list_endpoints()["Endpoints"]:
-            return
-        time.sleep(_LOOK_SECONDS)
+    with contextlib.suppress(BotoCoreError, ClientError):  # it ends with this process anyway
+        aws.client("stepfunctions").stop_execution(executionArn=arn)
+        while time.monotonic() < deadline:
+            if not aws.tasks.running() and not sagemaker.list_endpoints()["Endpoints"]:
+                return
+            time.sleep(_LOOK_SECONDS)
 
 
-def _outcome(aws: EmbeddedAws, arn: str, execution: dict[str, Any]) -> Outcome:
+def _outcome(aws: EmbeddedAws, arn: str, execution: dict[str, Any], folder: Path) -> Outcome:
     s3 = aws.client("s3")
     bucket, _ = aws.stack.only("AWS::S3::Bucket")
-    folder = names.sizing_folder(names.sizing_id(arn))
+    prefix = names.sizing_folder(names.sizing_id(arn))
     files = {}
     for name in (names.RESULT_FILE, names.REPORT_FILE):
         with contextlib.suppress(s3.exceptions.NoSuchKey):
-            answer = s3.get_object(Bucket=aws.stack.ref(bucket), Key=folder + name)
+            answer = s3.get_object(Bucket=aws.stack.ref(bucket), Key=prefix + name)
             files[name] = answer["Body"].read()
     written = files.get(names.RESULT_FILE)
+    result = None if written is None else Result.model_validate_json(written)
     error = None
     if execution["status"] != "SUCCEEDED":
         parts = (execution.get("error") or execution["status"], execution.get("cause"))
         error = " ".join(": ".join(part for part in parts if part).split())
-    return Outcome(
-        result=None if written is None else Result.model_validate_json(written),
-        files=files,
-        error=error,
-        logs=[task.log for task in aws.tasks.failed()],
-    )
+    failed = [task.log for task in aws.tasks.failed()]
+    traces = [folder / FUNCTIONS, folder / EMBEDDED_AWS]
+    return Outcome(result, files, error, failed or ([] if _explained(result) else traces))
+
+
+def _explained(result: Result | None) -> bool:
+    """Whether the result says itself why it failed, if it did."""
+    if result is None:
+        return False
+    return result.error is None or not result.error.name.startswith(("States.", "Lambda."))

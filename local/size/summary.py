@@ -73,6 +73,8 @@ def _facts(result: Result) -> Iterator[tuple[str, str]]:
         million = answer.cost_per_million_usd
         per_million = "" if million is None else f", {usd(million)} per million requests"
         yield "cost", f"{usd(answer.hourly_cost_usd)} per hour{per_million}"
+    if result.error is not None:
+        yield "what to do", result.error.advice
     if result.sizing.cost_usd is not None and result.status is not Status.DRY_RUN:
         yield (
             "this sizing",

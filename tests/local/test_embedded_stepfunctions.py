@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -355,6 +356,15 @@ def test_a_task_that_fails_fails_its_state_with_itself_as_the_cause(stack: Stack
     described = json.loads(execution.cause)
     assert described["Containers"][0]["ExitCode"] == 137
     assert described["StoppedReason"] == "Essential container in task exited"
+
+
+def test_a_task_that_finds_no_place_is_named_as_on_aws(stack: StackUnderTest) -> None:
+    answer = {"tasks": [], "failures": [{"reason": "RESOURCE:CPU"}], "ResponseMetadata": {}}
+    http = SimpleNamespace(status_code=200)
+    with stack.before("ecs", "RunTask", lambda **_: (http, answer)):
+        execution = stack.wait(start(stack, {"Run": run_task(stack, "none", "worker")}))
+    assert execution.error == "AmazonECS.Unknown"
+    assert "RESOURCE:CPU" in execution.cause
 
 
 def test_a_failure_stops_the_jobs_beside_it(stack: StackUnderTest) -> None:
