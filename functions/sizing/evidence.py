@@ -265,6 +265,10 @@ class Evidence:
             [(error / p99, seen.invocations) for seen, p99, error in seen_p99 if error is not None],
         )
 
+    def latency_is_open(self, instances: int) -> bool:
+        """Whether a count's latency is predicted close enough to its limit to go either way."""
+        return abs(self._room(instances).get("latency", math.inf)) < _OPEN_ROOM
+
     def steps_to_hold(self, instances: int) -> int:
         """How many steps of the full target it takes to tell whether a count serves it.
 
@@ -278,7 +282,7 @@ class Evidence:
             samples = instances * measurement.steady_seconds / measurement.metric_period_seconds
             steps = self.sample_noise**2 / samples / fit.COMMON_NOISE**2
         here, fewer = self.latency_at(instances), self.latency_at(max(instances - 1, 1))
-        if abs(room.get("latency", math.inf)) < _OPEN_ROOM and here and fewer and instances > 1:
+        if self.latency_is_open(instances) and here and fewer and instances > 1:
             requests = self.request.target.tps * measurement.steady_seconds
             noise = self._latency_noise / math.sqrt(max(requests, 1.0))
             growth = max(math.log(fewer[0] / here[0]), _LEAST_GROWTH)

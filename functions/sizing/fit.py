@@ -152,8 +152,10 @@ _GROWTH_PRIOR = (0.7, 1.5)
 _FLEET_LATENCY_PRIOR = (0.04, 0.04)
 #: Standard deviation of what all latencies of one load test have in common, relative.
 _COMMON_LATENCY_NOISE = 0.002
-#: Width of the neighbourhood that speaks for a load, in units of -log(1 - load).
-_NEIGHBOURHOOD = 0.2
+#: The neighbourhood that speaks for a load reaches to this many points, and is at least and at
+#: most so wide, in units of -log(1 - load).
+_NEIGHBOURS = 4
+_NARROWEST, _WIDEST = 0.03, 0.2
 #: Least weight of a point, however far its load.
 _FAR = 1e-3
 #: Model error of the local line, relative.
@@ -177,6 +179,8 @@ def latency_at(points: Sequence[LatencyPoint], load: float, instances: int) -> t
     """
     at = _queueing(load)
     distances = [_queueing(point.load) - at for point in points]
+    reach = sorted(abs(distance) for distance in distances)[:_NEIGHBOURS][-1]
+    width = min(max(reach, _NARROWEST), _WIDEST)
     mean, covariance = _regress(
         rows=[
             (1.0, distance, 1 / instances - 1 / point.instances)
@@ -185,7 +189,7 @@ def latency_at(points: Sequence[LatencyPoint], load: float, instances: int) -> t
         values=[math.log(point.latency_ms) for point in points],
         noises=[
             math.hypot(point.noise, _LATENCY_MODEL_ERROR)
-            / math.sqrt(math.exp(-0.5 * (distance / _NEIGHBOURHOOD) ** 2) + _FAR)
+            / math.sqrt(math.exp(-0.5 * (distance / width) ** 2) + _FAR)
             for point, distance in zip(points, distances, strict=True)
         ],
         groups=[point.load_test for point in points],

@@ -371,6 +371,9 @@ def _verification(
     if more is not None:
         rates.insert(0, target * count / more)
     if fewer is not None:
+        if fewer < count - 1 and evidence.latency_is_open(count):
+            # Latency bends: a line to the farther neighbour would miss the nearer one.
+            rates.append(target * count / (count - 1))
         rates.append(target * count / fewer)
     if not history:
         at_least = max(at_least, sizing.prior_workers.get(evidence.facts.instance_type, 1))
