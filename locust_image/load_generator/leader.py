@@ -13,6 +13,7 @@ import gevent
 from locust.runners import MasterRunner
 
 from load_generator import messages, result, saturation
+from load_generator.clocks import ClockWatch
 from load_generator.engine import LEASE_SECONDS
 from load_generator.ledger import Second
 from load_generator.limits import client_limited
@@ -32,8 +33,6 @@ log = logging.getLogger(__name__)
 _AHEAD = 0.3
 #: How long workers may take from Locust's start to their first possible request, seconds.
 _READY_TIMEOUT = 30.0
-#: Clocks of leader and worker may differ by so much, seconds.
-_CLOCK_TOLERANCE = 1.0
 #: A step is hopeless if more than this fails, percent, or half of its requests take so much of the
 #: time-out.
 _HOPELESS_ERROR_PERCENT = 20.0
@@ -65,6 +64,7 @@ class Leader:
         self._clients: dict[int, str] = {}
         self._heard_at: dict[int, float] = {}
         self._sequences: dict[int, int] = {}
+        self._clocks: dict[int, ClockWatch] = {}
         self._outstanding: dict[int, int] = {}
         self._reported_to: dict[int, int] = {}
         self._final: set[int] = set()
@@ -127,23 +127,24 @@ class Leader:
 
     def _on_ready(self, msg: Message, **_: object) -> None:
         worker = msg.data["worker"]
-        skew = abs(time.time() - msg.data["clock"])
         if msg.data["load_test_id"] != self._spec.load_test_id:
             self._fail("WorkersChanged", f"worker {worker} belongs to {msg.data['load_test_id']}")
         elif not 0 <= worker < self._spec.processes or worker in self._clients:
             self._fail("WorkersChanged", f"there is no need for another worker {worker}")
-        elif skew > _CLOCK_TOLERANCE:
-            self._fail("ClockSkew", f"the clock of worker {worker} is off by {skew:.1f} s")
         self._clients[worker] = msg.node_id
         self._test.cpu_shares[worker] = msg.data["cpu_share"]
         self._heard_at[worker] = monotonic()
         self._sequences[worker] = 0
+        self._clocks[worker] = ClockWatch()
 
     def _on_report(self, msg: Message, **_: object) -> None:
         worker = msg.data["worker"]
         if self._clients.get(worker) != msg.node_id:
             return
         self._heard_at[worker] = monotonic()
+        off = self._clocks[worker].saw(msg.data["clock"], time.time())
+        if off is not None:
+            self._fail("ClockSkew", f"the clock of worker {worker} is off by {off:+.1f} s")
         self._sequences[worker] += 1
         if msg.data["sequence"] != self._sequences[worker]:
             self._fail("ReportLost", f"a report of worker {worker} was lost")

@@ -213,7 +213,6 @@ class Worker:
             messages.READY,
             {
                 "load_test_id": self._spec.load_test_id,
-                "clock": time.time(),
                 "cpu_share": self._cpu_share(),
             },
         )
@@ -278,6 +277,7 @@ class Worker:
             messages.REPORT,
             {
                 "sequence": self._sequence,
+                "clock": time.time(),
                 "seconds": [[epoch, second.to_message()] for epoch, second in seconds],
                 "outstanding": engine.outstanding,
                 "final": final,
