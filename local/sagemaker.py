@@ -202,9 +202,12 @@ def _update_capacities(
             message=f'The variant name(s) "{desired["VariantName"]}" is/are not present within '
             f'endpoint configuration "{endpoint.endpoint_config_name}".'
         )
-    variant["DesiredInstanceCount"] = int(desired["DesiredInstanceCount"])
-    endpoint.endpoint_status = "Updating"
-    endpoints.server.scale(endpoint_name, variant["DesiredInstanceCount"])
+    count = int(desired["DesiredInstanceCount"])
+    try:
+        endpoints.server.scale(endpoint_name, count)
+    except EndpointServerError as error:  # it has failed
+        raise ValidationError(message=str(error)) from error
+    variant["DesiredInstanceCount"] = count
     return str(endpoint.arn)
 
 

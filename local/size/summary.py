@@ -26,6 +26,8 @@ def show(console: Console, result: Result, *, files: list[Path]) -> None:
     console.print()
     style = "bold green" if result.status in (Status.SIZED, Status.DRY_RUN) else "bold yellow"
     console.print(Text(sentence(result), style=style), soft_wrap=True)
+    if result.recommendation is not None:
+        console.print(Text(result.reason, style="dim"), soft_wrap=True)
     console.print()
     for label, text in _facts(result):
         console.print(Text.assemble((f"{label:<15}", "dim"), text), soft_wrap=True)
