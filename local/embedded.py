@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from botocore.exceptions import BotoCoreError, ClientError
 from moto.core.config import default_user_config
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_api._internal.models import moto_api_backend
@@ -33,8 +35,13 @@ from local.template import Function, Stack
 
 ROOT: Final = Path(__file__).parents[1]
 
+#: How long executions that still run at the end are waited for.
+_STOP_SECONDS: Final = 1.0
+
 #: Of the environment around us, what a child process needs; nothing of AWS's.
 _INHERITED: Final = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
+
+_logger = logging.getLogger(__name__)
 
 
 class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
@@ -77,6 +84,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         self._logs = logs
         self._wait_scale = wait_scale
         self._on_event = on_event
+        self._closing = False
         self._exit = ExitStack()
 
     def __enter__(self) -> EmbeddedAws:
@@ -132,6 +140,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         )
         exit_stack.enter_context(Patches(self._patches(exit_stack)))
         self._create_compute(functions)
+        exit_stack.callback(self._stop_executions)  # first of all, while all it needs is there
 
     def _patches(self, exit_stack: ExitStack) -> Iterable[Patch]:
         log = exit_stack.enter_context((self._logs / "state-machines.jsonl").open("a"))
@@ -144,13 +153,40 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
             self._on_event(event)
 
         yield from stepfunctions.patches(
-            wait_scale=self._wait_scale, on_event=on_event, on_end=_publish_end
+            wait_scale=self._wait_scale, on_event=on_event, on_end=self._publish_end
         )
         yield from lambda_.patches()
         yield from ecs.patches(self.tasks)
         yield from sagemaker.patches(sagemaker.Endpoints(self.endpoints, self._models))
         yield from cloudwatch.patches(self.metrics)
         yield from events.patches()
+
+    def _publish_end(self, end: ExecutionEnd) -> None:
+        if self._closing:  # rules would start clean-ups of what ends with this process
+            return
+        try:
+            events.publish_execution_end(end)
+        except (BotoCoreError, ClientError):  # must not change how the execution ended
+            _logger.exception("end of %s not published", end.execution_arn)
+
+    def _stop_executions(self) -> None:
+        self._closing = True
+        sfn = self.client("stepfunctions")
+        deadline = time.monotonic() + _STOP_SECONDS
+        with suppress(BotoCoreError, ClientError):
+            machines = [each.arn for each in self.stack.state_machines()]
+            while running := [
+                execution["executionArn"]
+                for arn in machines
+                for execution in sfn.list_executions(stateMachineArn=arn, statusFilter="RUNNING")[
+                    "executions"
+                ]
+            ]:
+                for arn in running:
+                    sfn.stop_execution(executionArn=arn)
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.1)
 
     def _task_environment(self) -> dict[str, str]:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
@@ -205,14 +241,6 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         for rule in self.stack.rules():
             eventbridge.put_rule(Name=rule.name, EventPattern=json.dumps(rule.pattern))
             eventbridge.put_targets(Rule=rule.name, Targets=list(rule.targets))
-
-
-def _publish_end(end: ExecutionEnd) -> None:
-    # Not in the interpreter's thread: an error here must not change how the execution ended.
-    try:
-        events.publish_execution_end(end)
-    except Exception:
-        logging.getLogger(__name__).exception("end of %s not published", end.execution_arn)
 
 
 def _base_environment() -> dict[str, str]:
