@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import math
 import shutil
 import socket
@@ -16,9 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import cast
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from benchmarks.load.certificate import write_certificate
 
 BODY = b'[{"label":"POSITIVE","score":0.9998}]'
 #: The server that stalls: so long in every so many seconds, with this time of service else.
@@ -65,7 +62,7 @@ class BenchmarkServer:
         self._directory = tempfile.TemporaryDirectory()
         directory = Path(self._directory.name)
         self.certificate = directory / "certificate.pem"
-        _write_certificate(self.certificate, directory / "key.pem")
+        write_certificate(self.certificate, directory / "key.pem")
         http, https = _free_ports(2)
         self.http = f"http://localhost:{http}"
         self.https = f"https://localhost:{https}"
@@ -101,32 +98,6 @@ class BenchmarkServer:
         self._process.terminate()
         self._process.wait()
         self._directory.cleanup()
-
-
-def _write_certificate(certificate_file: Path, key_file: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
 
 
 def _free_ports(count: int) -> list[int]:

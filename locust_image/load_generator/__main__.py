@@ -24,7 +24,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from load_generator import processes, result
 from load_generator import worker as worker_side
-from load_generator.engine import EngineError
+from load_generator.errors import LoadTestFailed
 from load_generator.leader import Leader
 from load_generator.locust_events import listen
 from load_generator.spec import Spec, SpecError, parse_spec
@@ -103,7 +103,7 @@ def _work(
 ) -> None:
     try:
         if task.worker >= spec.workers:
-            raise EngineError(
+            raise LoadTestFailed(
                 "WorkersChanged", f"WORKER_INDEX {task.worker} of {spec.workers} workers"
             )
         if task.process is None and spec.processes_per_worker > 1:
@@ -114,8 +114,8 @@ def _work(
             task = dataclasses.replace(task, worker=number)
         worker = worker_side.Worker(task, spec, storage, session)
         host, port = _find_leader(task, storage, started_at)
-    except (EngineError, StorageError) as error:
-        name = error.name if isinstance(error, EngineError) else "StorageError"
+    except (LoadTestFailed, StorageError) as error:
+        name = error.name if isinstance(error, LoadTestFailed) else "StorageError"
         failed = result.LoadTest.of(spec, started_at)
         result.write_failure(storage, failed, result.Failure(name, str(error)))
         sys.exit(f"load_generator: {name}: {error}")
@@ -125,7 +125,7 @@ def _work(
         worker.attach(environment, runner)
         if not any(issubclass(each, EndpointUser | CallUser) for each in environment.user_classes):
             message = f"{task.locustfile} has no class that derives from EndpointUser or CallUser"
-            gevent.spawn(worker.fail, EngineError("InvalidLocustfile", message))
+            gevent.spawn(worker.fail, LoadTestFailed("InvalidLocustfile", message))
 
     listen(locust.events.init, attach)
     _run_locust(task, "--worker", f"--master-host={host}", f"--master-port={port}")
@@ -137,7 +137,7 @@ def _find_leader(task: Task, storage: Storage, started_at: float) -> tuple[str, 
     reason = "there is no leader.json"
     while time.monotonic() < deadline:
         if result.written_since(storage, started_at):
-            raise EngineError("LeaderLost", "the load test is over: see load_test.json")
+            raise LoadTestFailed("LeaderLost", "the load test is over: see load_test.json")
         document = storage.read("leader.json")
         if document is not None:
             address = json.loads(document)
@@ -150,7 +150,7 @@ def _find_leader(task: Task, storage: Storage, started_at: float) -> tuple[str, 
             else:
                 return host, port
         gevent.sleep(_POLL)
-    raise EngineError("LeaderLost", f"no leader within {task.start_timeout:g} s: {reason}")
+    raise LoadTestFailed("LeaderLost", f"no leader within {task.start_timeout:g} s: {reason}")
 
 
 def _run_locust(task: Task, *arguments: str) -> None:

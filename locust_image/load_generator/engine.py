@@ -16,6 +16,7 @@ from time import monotonic
 
 import gevent
 
+from load_generator.errors import LoadTestFailed
 from load_generator.ledger import Second
 from load_generator.schedule import Plateau
 from load_generator.timer import PreciseTimer
@@ -26,14 +27,6 @@ _HOUSEKEEPING = 0.1
 #: Requests started before the event loop sees to answers again: an engine that is late must not
 #: turn its back on what comes in.
 _AT_ONCE = 32
-
-
-class EngineError(Exception):
-    """The engine cannot go on; ``name`` is the error's name in ``load_test.json``."""
-
-    def __init__(self, name: str, message: str) -> None:
-        super().__init__(message)
-        self.name = name
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +50,7 @@ class Role:
     worker: int
     workers: int
     #: Called once, on the event loop, if the engine stopped by itself.
-    on_stop: Callable[[EngineError], None]
+    on_stop: Callable[[LoadTestFailed], None]
     #: Keep every request that ended until ``Engine.take_ended``.
     listening: bool = False
 
@@ -110,7 +103,7 @@ class Engine(ABC):
         """Get ready for the first request; may wait.
 
         Raises:
-            EngineError: The endpoint cannot be reached, or is not who it should be.
+            LoadTestFailed: The endpoint cannot be reached, or is not who it should be.
         """
 
     def follow(self, plateaus: Sequence[Plateau]) -> None:
@@ -184,7 +177,7 @@ class Engine(ABC):
         """A callback raised what it should not have: the test fails."""
         if not self.stopped:
             self.stop()
-            self._role.on_stop(EngineError("EngineFailed", f"{type(error).__name__}: {error}"))
+            self._role.on_stop(LoadTestFailed("EngineFailed", f"{type(error).__name__}: {error}"))
 
     # --- For subclasses -------------------------------------------------------------------------
 
@@ -329,7 +322,7 @@ class Engine(ABC):
         else:
             return True
         self.stop()
-        self._role.on_stop(EngineError(name, reason))
+        self._role.on_stop(LoadTestFailed(name, reason))
         return False
 
     def _keep_house(self) -> None:

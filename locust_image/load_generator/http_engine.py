@@ -18,7 +18,8 @@ from gevent.event import Event
 
 from load_generator import addresses, answers
 from load_generator.connection import Address, Connection
-from load_generator.engine import Engine, EngineError, Role
+from load_generator.engine import Engine, Role
+from load_generator.errors import LoadTestFailed
 from load_generator.invocation import Credentials, PayloadSet, PreparedPayload, Signer
 
 #: Connections opened a second, and at once. A verified TLS handshake costs a millisecond of CPU.
@@ -90,13 +91,13 @@ class HttpEngine(Engine):
         """Resolve the name and open connections; waits until they are open.
 
         Raises:
-            EngineError: The endpoint cannot be reached, or is not who it should be.
+            LoadTestFailed: The endpoint cannot be reached, or is not who it should be.
         """
         target = self._target
         try:
             found = addresses.resolve(target.host, target.port)
         except OSError as error:
-            raise EngineError(
+            raise LoadTestFailed(
                 "EndpointUnreachable", f"{target.host} cannot be resolved: {error}"
             ) from error
         self._book.learn(found, monotonic())
@@ -114,7 +115,7 @@ class HttpEngine(Engine):
                 return
             if not self._connections and (self._open_failures or monotonic() > deadline):
                 reason = [*self._open_failures, f"none within {timeout:g} s"][0]
-                raise EngineError(
+                raise LoadTestFailed(
                     "EndpointUnreachable", f"no connection to {target.host}:{target.port}: {reason}"
                 )
 

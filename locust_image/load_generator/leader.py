@@ -15,6 +15,7 @@ from locust.runners import MasterRunner
 from load_generator import messages, result, saturation
 from load_generator.clocks import ClockWatch
 from load_generator.engine import LEASE_SECONDS
+from load_generator.errors import LoadTestFailed
 from load_generator.ledger import Second
 from load_generator.limits import client_limited
 from load_generator.locust_events import listen
@@ -40,14 +41,6 @@ _HOPELESS_LATENCY = 0.9
 _POLL = 0.05
 #: How often the leader looks whether a worker could not start, seconds.
 _LOOK = 1.0
-
-
-class LoadTestFailed(Exception):
-    """The load test cannot go on; ``name`` is the error's name in ``load_test.json``."""
-
-    def __init__(self, name: str, message: str) -> None:
-        super().__init__(message)
-        self.name = name
 
 
 class Leader:

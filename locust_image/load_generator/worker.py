@@ -21,7 +21,8 @@ from locust.runners import WorkerRunner
 
 from load_generator import invocation, locust_statistics, messages, result, spec
 from load_generator.call_engine import CallEngine
-from load_generator.engine import LEASE_SECONDS, Engine, EngineError, Role
+from load_generator.engine import LEASE_SECONDS, Engine, Role
+from load_generator.errors import LoadTestFailed
 from load_generator.http_engine import HttpEngine, Target
 from load_generator.locust_events import fire_requests, has_request_listeners, listen
 from load_generator.schedule import Plateau
@@ -55,7 +56,7 @@ class Worker:
         """Get ready for the leader: payloads, credentials and the endpoint's URL.
 
         Raises:
-            EngineError: One of them is missing.
+            LoadTestFailed: One of them is missing.
         """
         self._task = task
         self._spec = specification
@@ -63,7 +64,7 @@ class Worker:
         self._started_at = time.time()
         self._credentials = session.get_credentials()
         if self._credentials is None:
-            raise EngineError("NoCredentials", "no AWS credentials to sign requests with")
+            raise LoadTestFailed("NoCredentials", "no AWS credentials to sign requests with")
         self._payloads = _payloads(task, specification, session)
         client = session.create_client("sagemaker-runtime")
         endpoint = invocation.Endpoint.from_url(
@@ -77,7 +78,7 @@ class Worker:
         )
         self._tls = _tls_context() if endpoint.tls else None
         self._engine: Engine | None = None
-        self._failure: EngineError | None = None
+        self._failure: LoadTestFailed | None = None
         self._finished = False
         self._listening = False
         #: Set while requests run out: reports are frequent then.
@@ -121,7 +122,7 @@ class Worker:
     def _on_quitting(self, **_: object) -> None:
         """A signal, or the leader, ended Locust: unless the test is over, that is a failure."""
         if not self._finished and self._failure is None:
-            self._failure = EngineError("Interrupted", "the worker was stopped before its time")
+            self._failure = LoadTestFailed("Interrupted", "the worker was stopped before its time")
             self._tell(self._failure)
 
     def _set_draining(self, draining: bool) -> None:
@@ -188,7 +189,7 @@ class Worker:
         self._listening = has_request_listeners(self._environment)
         try:
             if self._engine is not None:
-                raise EngineError("EngineFailed", "a worker runs one user, not several")
+                raise LoadTestFailed("EngineFailed", "a worker runs one user, not several")
             engine = make(
                 Role(
                     worker=self._task.worker,
@@ -199,7 +200,7 @@ class Worker:
             )
             self._engine = engine
             engine.warm()
-        except EngineError as error:
+        except LoadTestFailed as error:
             self.fail(error)
             return
         # What is there by now stays: the collector need not look at it while requests run.
@@ -232,7 +233,7 @@ class Worker:
         assert self._credentials is not None
         frozen = self._credentials.get_frozen_credentials()
         if frozen.access_key is None or frozen.secret_key is None:
-            raise EngineError("NoCredentials", "the AWS credentials have no key")
+            raise LoadTestFailed("NoCredentials", "the AWS credentials have no key")
         return invocation.Credentials(frozen.access_key, frozen.secret_key, frozen.token)
 
     def _keep_credentials(self) -> None:
@@ -295,23 +296,23 @@ class Worker:
             gevent.sleep(0.5)
             if self._heard_at is not None and monotonic() - self._heard_at > LEASE_SECONDS:
                 self.fail(
-                    EngineError(
+                    LoadTestFailed(
                         "LeaderLost", f"nothing was heard from the leader for {LEASE_SECONDS:g} s"
                     )
                 )
                 return
 
-    def _on_engine_stop(self, error: EngineError) -> None:
+    def _on_engine_stop(self, error: LoadTestFailed) -> None:
         # On the event loop, which must not wait.
         gevent.spawn(self.fail, error)
 
     def _on_greenlet_died(self, greenlet: gevent.Greenlet) -> None:  # type: ignore[type-arg]
-        self.fail(EngineError("EngineFailed", f"the reporter died: {greenlet.exception!r}"))
+        self.fail(LoadTestFailed("EngineFailed", f"the reporter died: {greenlet.exception!r}"))
 
-    def _tell(self, error: EngineError) -> None:
+    def _tell(self, error: LoadTestFailed) -> None:
         self._send(messages.FAILED, {"name": error.name, "message": str(error)})
 
-    def fail(self, error: EngineError) -> None:
+    def fail(self, error: LoadTestFailed) -> None:
         """End this worker with the reason, and tell the leader, if there is one."""
         if self._failure is not None or self._finished:
             return
@@ -346,7 +347,7 @@ def _payloads(
             content = read_uri(source.s3_uri, session)
             payloads = spec.parse_json_lines(content, source=source.s3_uri)
     except (spec.SpecError, StorageError) as error:
-        raise EngineError("InvalidPayloads", str(error)) from error
+        raise LoadTestFailed("InvalidPayloads", str(error)) from error
     return invocation.PayloadSet(payloads, seed=task.worker)
 
 

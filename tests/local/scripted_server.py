@@ -54,6 +54,21 @@ def always(content: bytes, *, delay: float = 0.0) -> Handler:
     return handle
 
 
+def served_by(slots: int, seconds: float, content: bytes) -> Handler:
+    """A handler that serves so many requests at once, and lets the others queue."""
+    queue: list[asyncio.Semaphore] = []
+
+    async def handle(_request: Request, writer: asyncio.StreamWriter) -> None:
+        if not queue:
+            # Here, as it belongs to the server's own event loop.
+            queue.append(asyncio.Semaphore(slots))
+        async with queue[0]:
+            await asyncio.sleep(seconds)
+        writer.write(content)
+
+    return handle
+
+
 class ScriptedServer:
     """Serves in a thread of its own; a context manager."""
 

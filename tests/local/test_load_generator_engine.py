@@ -17,9 +17,11 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 from botocore.eventstream import EventStreamBuffer
 
+from benchmarks.load.certificate import write_certificate
 from load_generator import addresses, invocation, ledger, spec
 from load_generator.call_engine import CallEngine, CallFailed
-from load_generator.engine import LEASE_SECONDS, EngineError, Role
+from load_generator.engine import LEASE_SECONDS, Role
+from load_generator.errors import LoadTestFailed
 from load_generator.http_engine import HttpEngine, Target
 from load_generator.schedule import Plateau
 from tests.local.scripted_server import BODY, Request, ScriptedServer, always, answer
@@ -30,7 +32,7 @@ CREDENTIALS = invocation.Credentials("AKIAIOSFODNN7EXAMPLE", "secret", None)
 class Bench:
     """An engine, and what its seconds add up to."""
 
-    def __init__(self, engine: HttpEngine, stopped: list[EngineError]) -> None:
+    def __init__(self, engine: HttpEngine, stopped: list[LoadTestFailed]) -> None:
         self.engine = engine
         self.stopped = stopped
         self._seconds: list[tuple[int, ledger.Second]] = []
@@ -100,7 +102,7 @@ def bench() -> Iterator[MakeBench]:
             streaming=specification.streaming,
             check=check,
         )
-        stopped: list[EngineError] = []
+        stopped: list[LoadTestFailed] = []
         role = Role(worker=0, workers=1, on_stop=stopped.append, listening=listening)
         engine = HttpEngine(role, target, credentials)
         made = Bench(engine, stopped)
@@ -348,13 +350,13 @@ def test_a_refused_connection_is_an_error_of_each_request(bench: MakeBench) -> N
 def test_an_endpoint_that_is_not_there_is_said_at_once(bench: MakeBench) -> None:
     with ScriptedServer(answer()) as server:
         url = server.url
-    with pytest.raises(EngineError, match="connection_refused") as caught:
+    with pytest.raises(LoadTestFailed, match="connection_refused") as caught:
         bench(url)
     assert caught.value.name == "EndpointUnreachable"
 
 
 def test_a_name_without_an_address_is_said_at_once(bench: MakeBench) -> None:
-    with pytest.raises(EngineError, match="cannot be resolved"):
+    with pytest.raises(LoadTestFailed, match="cannot be resolved"):
         bench("http://no-such-host.invalid")
 
 
@@ -692,38 +694,10 @@ def test_an_engine_that_stood_still_does_not_catch_up(bench: MakeBench) -> None:
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A server's TLS context for the name localhost, and the certificate to verify it by."""
-    import datetime as dt
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
     directory = tmp_path_factory.mktemp("tls")
     certificate_file = directory / "certificate.pem"
     key_file = directory / "key.pem"
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    write_certificate(certificate_file, key_file)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(certificate_file, key_file)
     return {
@@ -752,7 +726,7 @@ def test_tls_is_spoken_and_verified(bench: MakeBench, authority: dict[str, Any])
 def test_a_wrong_name_is_refused(bench: MakeBench, authority: dict[str, Any]) -> None:
     with (
         ScriptedServer(answer(), tls=authority["server"]) as server,
-        pytest.raises(EngineError, match="tls"),
+        pytest.raises(LoadTestFailed, match="tls"),
     ):
         bench(f"https://127.0.0.1:{server.port}", tls=authority["client"])
     assert not server.requests
@@ -761,7 +735,7 @@ def test_a_wrong_name_is_refused(bench: MakeBench, authority: dict[str, Any]) ->
 def test_an_unknown_authority_is_refused(bench: MakeBench, authority: dict[str, Any]) -> None:
     with (
         ScriptedServer(answer(), tls=authority["server"]) as server,
-        pytest.raises(EngineError, match="tls"),
+        pytest.raises(LoadTestFailed, match="tls"),
     ):
         bench(f"https://localhost:{server.port}", tls=ssl.create_default_context())
     assert not server.requests
@@ -807,13 +781,13 @@ def test_addresses_that_are_no_longer_named_are_given_up(
 
 
 @pytest.fixture
-def calls() -> Iterator[Callable[..., tuple[CallEngine, list[EngineError]]]]:
+def calls() -> Iterator[Callable[..., tuple[CallEngine, list[LoadTestFailed]]]]:
     engines: list[CallEngine] = []
 
     def make(
         call: Callable[[bytes], int | None], *, timeout: float = 5.0, at_once: int = 100
-    ) -> tuple[CallEngine, list[EngineError]]:
-        stopped: list[EngineError] = []
+    ) -> tuple[CallEngine, list[LoadTestFailed]]:
+        stopped: list[LoadTestFailed] = []
         payloads = invocation.PayloadSet([spec.Payload(b"payload")], seed=0)
         role = Role(worker=0, workers=1, on_stop=stopped.append)
         engine = CallEngine(role, call, payloads, timeout=timeout, at_once=at_once)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.load.processes import run_load_test
-from tests.local.scripted_server import Request, ScriptedServer, always, answer
+from tests.local.scripted_server import ScriptedServer, always, answer, served_by
 
 pytestmark = pytest.mark.slow
 
@@ -128,16 +127,7 @@ def test_a_pool_that_is_too_small(tmp_path: Path) -> None:
 @pytest.mark.parametrize("max_connections", [4096, 64])
 def test_a_slow_endpoint_is_not_blamed_on_the_client(tmp_path: Path, max_connections: int) -> None:
     """An endpoint that serves 100 a second is offered 160: its queue grows, and with it latency."""
-    slots: list[asyncio.Semaphore] = []
-
-    async def serve(_request: Request, writer: asyncio.StreamWriter) -> None:
-        if not slots:
-            slots.append(asyncio.Semaphore(4))
-        async with slots[0]:
-            await asyncio.sleep(0.04)
-        writer.write(answer())
-
-    with ScriptedServer(serve) as server:
+    with ScriptedServer(served_by(4, 0.04, answer())) as server:
         seen = step(tmp_path, server, rate=160, max_connections=max_connections)
     assert seen["achieved_tps"] < 110
     assert seen["client_latency_ms"]["p50"] > 300

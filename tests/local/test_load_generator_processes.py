@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from benchmarks.load.processes import LoadTestProcesses, Outcome, run_load_test
-from tests.local.scripted_server import Request, ScriptedServer, always, answer
+from tests.local.scripted_server import Request, ScriptedServer, always, answer, served_by
 
 pytestmark = pytest.mark.slow
 
@@ -110,16 +110,7 @@ def test_steps_are_offered_exactly_by_two_workers(tmp_path: Path) -> None:
 
 def test_a_burst_finds_the_saturation_rate_that_steps_are_fractions_of(tmp_path: Path) -> None:
     """A server with 8 slots of 40 ms serves 200 a second and no more."""
-    slots: list[asyncio.Semaphore] = []
-
-    async def serve(_request: Request, writer: asyncio.StreamWriter) -> None:
-        if not slots:
-            slots.append(asyncio.Semaphore(8))
-        async with slots[0]:
-            await asyncio.sleep(0.04)
-        writer.write(answer())
-
-    with ScriptedServer(serve) as server:
+    with ScriptedServer(served_by(8, 0.04, answer())) as server:
         document = completed(
             run_load_test(
                 specification(
