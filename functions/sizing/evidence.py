@@ -12,6 +12,7 @@ from sizing.instance import InstanceFacts
 from sizing.observation import LoadTestRecord, Observation, Verdict, together
 from sizing.request import Request
 from sizing.verdict import (
+    barely_short,
     container_saturates,
     fails_to_serve,
     serves,
@@ -80,8 +81,19 @@ class Evidence:
             (index, record, seen)
             for index, record in enumerate(self.records)
             for seen in record.observations
-            if record.error is None and usable(seen)
+            if record.error is None
+            and usable(seen)
+            and not (barely_short(self.request.target, seen) and self._was_repeated(index, seen))
         ]
+
+    def _was_repeated(self, index: int, seen: Observation) -> bool:
+        """Whether a later load test showed the same count at the full target once more."""
+        count = self.records[index].instance_count
+        return self.is_full_target(seen) and any(
+            later.instance_count == count
+            and any(self.is_full_target(each) and usable(each) for each in later.observations)
+            for later in self.records[index + 1 :]
+        )
 
     @property
     def failure(self) -> LoadTestRecord | None:

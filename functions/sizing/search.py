@@ -21,7 +21,7 @@ from sizing.fleet import plan_fleet
 from sizing.instance import InstanceFacts, Sizing
 from sizing.load_test import Burst, LoadTestPlan, Purpose, Step
 from sizing.observation import LoadTestRecord
-from sizing.verdict import mostly_throttled, usable
+from sizing.verdict import barely_short, mostly_throttled, usable
 
 #: Steps of a baseline, as shares of the saturation rate: around the band, where it matters.
 BASELINE_FRACTIONS: tuple[float, ...] = (0.5, 0.65, 0.8)
@@ -295,13 +295,17 @@ def _repeated(
         for seen in last.observations
         if last.purpose is Purpose.BASELINE or evidence.is_full_target(seen)
     ]
-    if last.error is not None or any(usable(seen) for seen in needed):
-        return None
     alike = [
         each
         for each in evidence.records
         if (each.instance_count, each.purpose) == (last.instance_count, last.purpose)
     ]
+    useful = [seen for seen in needed if usable(seen)]
+    short = last.purpose is Purpose.VERIFY and all(
+        barely_short(sizing.request.target, seen) for seen in useful
+    )
+    if last.error is not None or (useful and not (short and len(alike) == 1)):
+        return None
     limited = [seen for seen in needed if seen.client_limited is not None]
     if limited:
         why = f"the load generator was the limit ({limited[0].client_limited})"
@@ -310,6 +314,11 @@ def _repeated(
             reason = f"{why}; load.workers is set to {last.workers}: raise it or leave it out"
             return _closed(evidence, CandidateStatus.FAILED, reason)
         workers = last.workers * 2
+    elif useful:
+        share = 100 * useful[0].achieved_tps / useful[0].offered_tps
+        why = f"{share:.1f} % were answered in time, without errors: a stall, or too few instances"
+        allowed = _REPEATS_WHEN_INVALID
+        workers = last.workers
     else:
         invalid = next((seen.invalid for seen in needed if seen.invalid), "no step was measured")
         why = f"the measurement was not valid ({invalid})"

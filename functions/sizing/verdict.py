@@ -8,6 +8,8 @@ from sizing.request import Target
 
 #: Least share of the offered rate that must be answered with success.
 SERVED_SHARE = 0.99
+#: Under this share it is no accident: an endpoint that can't keep up falls behind further.
+_SURELY_SHORT_SHARE = 0.95
 #: An instance this busy is used up: errors there are the hardware's, not the container's.
 _USED_UP_PERCENT = 90.0
 #: A load generator this busy, percent of its share, may be what a burst saturated.
@@ -74,6 +76,15 @@ def fails_to_serve(target: Target, seen: Observation) -> bool:
     return (
         seen.error_percent > target.error_percent
         or seen.achieved_tps < SERVED_SHARE * seen.offered_tps
+    )
+
+
+def barely_short(target: Target, seen: Observation) -> bool:
+    """Whether a few answers alone were missing, which one stall at the window's end can do too."""
+    return (
+        seen.utilization_percent <= target.utilization_percent.max
+        and seen.error_percent <= target.error_percent
+        and _SURELY_SHORT_SHARE <= seen.achieved_tps / seen.offered_tps < SERVED_SHARE
     )
 
 
