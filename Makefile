@@ -126,11 +126,18 @@ build: $(DEPLOY)/.deploy ## sam build: one artifact for all functions, python3.1
 
 # --- Benchmarks --------------------------------------------------------------------------------
 
-.PHONY: bench-load bench-search
+.PHONY: bench-load bench-search plot-search
 bench-load: $(VENV)/.test ## load generator against the method's own client, and its rate and latency
 	@exec $(VENV)/bin/python -m benchmarks.load $(ARGS)
-bench-search: $(VENV)/.test ## search against the plain loop, over simulated endpoints
-	@exec $(VENV)/bin/python -m benchmarks.search $(ARGS)
+bench-search: $(VENV)/.test ## search against the plain loop, over simulated endpoints: SEED=<n>
+	@exec $(VENV)/bin/python -m benchmarks.search $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+$(VENV)/.plot: requirements/plot.txt $(VENV)/.test
+	$(INSTALL) -r $<
+	@touch $@
+
+plot-search: $(VENV)/.plot ## make the plot of docs/search.md anew
+	@exec $(VENV)/bin/python -m benchmarks.search.plot docs/images/search.svg --endpoints 2000
 
 # --- Upkeep ------------------------------------------------------------------------------------
 
@@ -142,7 +149,7 @@ lock: $(VENV)/.uv ## write requirements/*.txt anew from *.in; UPGRADE=1 takes ne
 	@for each in uv test deploy; do \
 	    $(COMPILE) requirements/$$each.in -o requirements/$$each.txt || exit 1; \
 	done
-	@for each in functions locust local lint sagemaker; do \
+	@for each in functions locust local lint plot sagemaker; do \
 	    $(COMPILE) requirements/$$each.in -c requirements/test.txt -o requirements/$$each.txt || exit 1; \
 	done
 

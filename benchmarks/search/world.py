@@ -72,6 +72,7 @@ class Endpoint:
         burst_share: Share of the saturation rate that a burst finds.
         p99_limit_ms: The limit asked for; None if there is none.
         tps: The target.
+        sampled_tail: p99s carry the sampling error of finitely many requests, and common noise.
     """
 
     vcpus: int
@@ -90,6 +91,7 @@ class Endpoint:
     burst_share: float
     p99_limit_ms: float | None = None
     tps: float = 1.0
+    sampled_tail: bool = False
 
     def inefficiency(self, n: int) -> float:
         """Cost of a request in a fleet over that on a single instance, relative."""
@@ -174,8 +176,13 @@ class Endpoint:
         return self.latency_ms(self.rate_at(UPPER_EDGE / 100, n), n)[1] > self.p99_limit_ms
 
 
-def draw(random: Random) -> tuple[Endpoint, int]:
-    """An endpoint of the distribution, and the count it truly needs."""
+def draw(random: Random, *, harder: bool = False) -> tuple[Endpoint, int]:
+    """An endpoint of the distribution, and the count it truly needs.
+
+    Args:
+        random: Source of the draw.
+        harder: Its p99s carry the sampling error of finitely many requests, and common noise.
+    """
     needed = random.randint(1, LARGEST_COUNT)
     bound = random.random() < LATENCY_BOUND_SHARE
     while True:
@@ -186,7 +193,8 @@ def draw(random: Random) -> tuple[Endpoint, int]:
         busy = endpoint.utilization(more / needed, needed)
         if 100 * busy < LEAST_BUSY_PERCENT or more > MOST_TPS:
             continue
-        endpoint = _with(endpoint, tps=more - (more - most) * random.random())
+        tps = more - (more - most) * random.random()
+        endpoint = _with(endpoint, tps=tps, sampled_tail=harder)
         return endpoint, endpoint.smallest_count()
 
 
@@ -305,10 +313,13 @@ def observe(
     scatter = math.sqrt(sum((each - mean) ** 2 for each in samples) / (periods - 1))
     p50, p99 = endpoint.latency_ms(sent / n, n)
     count = max(round(served * measurement.steady_seconds), 1)
-    tails = [
-        p99 * max(1 + random.gauss(0, endpoint.sample_noise / math.sqrt(n)), 0.1)
-        for _ in range(periods)
-    ]
+    deviation, shared = endpoint.sample_noise / math.sqrt(n), 0.0
+    if endpoint.sampled_tail:
+        # Of a quantile of an exponential tail through p50 and p99, over the period's requests.
+        scale = (p99 - p50) / math.log(50) / p99
+        sampling = scale * math.sqrt(0.99 / 0.01 / max(count / periods, 1.0))
+        deviation, shared = math.hypot(deviation, sampling), common
+    tails = [p99 * max(1 + shared + random.gauss(0, deviation), 0.1) for _ in range(periods)]
     p99 = sum(tails) / periods
     tails_scatter = math.sqrt(sum((each - p99) ** 2 for each in tails) / (periods - 1))
     limited = None

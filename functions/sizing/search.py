@@ -115,6 +115,10 @@ def next_load_test(sizing: Sizing, history: Sequence[LoadTestRecord]) -> LoadTes
     chosen = min(opened.values(), key=lambda state: (state.hourly_cost_usd, state.latency_ms))
     limit = _limit_reached(sizing, chosen.plan, history)
     if limit is not None:
+        for name, state in states.items():
+            if isinstance(state, _Open):
+                states[name] = _known_to_serve(_evidence(sizing, name, history), limit) or state
+        best = _best([state for state in states.values() if isinstance(state, CandidateOutcome)])
         return _answer(sizing, history, states, best, limit=limit)
     return chosen.plan
 
@@ -152,7 +156,7 @@ def check_limits(sizing: Sizing) -> None:
 
 
 def _state(sizing: Sizing, facts: InstanceFacts, history: Sequence[LoadTestRecord]) -> _State:
-    evidence = evidence_of(sizing.request, facts, history, _prior_count(sizing, facts))
+    evidence = _evidence(sizing, facts.instance_type, history)
     if evidence.failure is not None and evidence.least_good is None:
         reason = f"{evidence.failure.error}: {evidence.failure.cause or 'no cause given'}"
         return _closed(evidence, CandidateStatus.FAILED, reason)
@@ -162,6 +166,11 @@ def _state(sizing: Sizing, facts: InstanceFacts, history: Sequence[LoadTestRecor
     if repeat is not None:
         return repeat
     return _searched(sizing, evidence, history)
+
+
+def _evidence(sizing: Sizing, instance_type: str, history: Sequence[LoadTestRecord]) -> Evidence:
+    facts = sizing.facts(instance_type)
+    return evidence_of(sizing.request, facts, history, _prior_count(sizing, facts))
 
 
 def _searched(sizing: Sizing, evidence: Evidence, history: Sequence[LoadTestRecord]) -> _State:
@@ -183,8 +192,8 @@ def _searched(sizing: Sizing, evidence: Evidence, history: Sequence[LoadTestReco
     most = sizing.request.limits.max_instances
     possible = evidence.smallest_count(-_OUT_OF_QUESTION, above=bad)
     if possible is None or possible > most:
-        doubtful = _doubtful(evidence, "limits.max_instances")
-        return doubtful or _too_many(evidence, predicted, most)
+        known = _known_to_serve(evidence, "limits.max_instances")
+        return known or _too_many(evidence, predicted, most)
     predicted = _in_strides(evidence, most if predicted is None else predicted, most)
     reason = (
         f"{evidence.utilization_at(predicted):.1f} % predicted"
@@ -229,17 +238,23 @@ def _in_strides(evidence: Evidence, predicted: int, most: int) -> int:
     return min(max(min(predicted, math.floor(farthest)), bad + max(stride, 1)), most)
 
 
-def _doubtful(evidence: Evidence, limit: str) -> CandidateOutcome | None:
-    """The smallest count that was seen to serve the target, though noise leaves it in doubt."""
-    counts = [count for count, trial in evidence.trials.items() if trial.serves]
+def _known_to_serve(evidence: Evidence, limit: str) -> CandidateOutcome | None:
+    """The smallest count that was seen to serve the target in the band; None if none was.
+
+    For where a limit keeps the search from going on: a smaller count, or certainty about this
+    one, would have taken another load test.
+    """
+    band = evidence.request.target.utilization_percent
+    counts = [
+        count
+        for count, trial in evidence.trials.items()
+        if trial.serves and trial.observation.utilization_percent >= band.min
+    ]
     if not counts:
         return None
-    count = min(counts)
+    count = min(evidence.accepted & set(counts), default=max(counts))
     shown = evidence.trials[count].observation.utilization_percent
-    reason = (
-        f"{shown:.1f} % at the full target; it is so close to a limit that {limit} alone kept "
-        f"{_instances(count + 1)} from being tried"
-    )
+    reason = f"{shown:.1f} % at the full target; {limit} kept other counts from being tried"
     return _verified(evidence, count, reason)
 
 
@@ -587,9 +602,7 @@ def _answer(
     outcomes = tuple(
         state
         if isinstance(state, CandidateOutcome)
-        else _left_open(
-            evidence_of(sizing.request, sizing.facts(name), history), state, best, limit
-        )
+        else _left_open(_evidence(sizing, name, history), state, best, limit)
         for name, state in states.items()
     )
     if best is not None:

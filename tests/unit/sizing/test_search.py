@@ -172,6 +172,27 @@ class TestLimits:
         assert answer.limit == "limits.max_minutes"
         assert counts(plans) == [1]
 
+    def test_a_count_seen_in_the_band_stands_though_a_smaller_one_was_to_be_tried(self):
+        # 8 instances at 60.6 %; 7 would do as well, at 69.3 %.
+        endpoint = ExactEndpoint(1000 / (8 * 0.606))
+        free, more = search(sizing_for(1000, prior_counts={TYPE: 8}), endpoint)
+        assert only(free).instance_count == 7
+        assert counts(more) == [8, 7]
+        sizing = sizing_for(1000, prior_counts={TYPE: 8}, limits={"max_load_tests": 1})
+        answer, plans = search(sizing, endpoint)
+        assert counts(plans) == [8]
+        assert answer.status is Status.SIZED
+        assert answer.limit == "limits.max_load_tests"
+        assert only(answer).instance_count == 8
+        assert "limits.max_load_tests kept other counts" in answer.reason
+
+    def test_a_count_under_the_band_that_may_be_too_large_is_no_answer(self):
+        sizing = sizing_for(1000, prior_counts={TYPE: 14}, limits={"max_load_tests": 1})
+        answer, _ = search(sizing, ExactEndpoint(200))
+        assert answer.status is Status.TARGET_NOT_MET
+        assert answer.limit == "limits.max_load_tests"
+        assert only(answer).observation is not None
+
     def test_a_limit_does_not_take_back_what_was_verified(self):
         prices = {"ml.a.x": 1.0, "ml.b.x": 0.9}
         endpoints = {"ml.a.x": ExactEndpoint(200), "ml.b.x": ExactEndpoint(60)}
