@@ -202,7 +202,8 @@ class Progress:
         """Take in live figures of a load test's endpoint."""
         sample = Sample(live.answers_per_second, live.errors_per_second, live.utilization_percent)
         load_test.samples.append(sample)
-        if load_test.begun:
+        # After the last step nothing is offered any more; that says nothing about the step.
+        if load_test.begun and live.arrivals_per_second > load_test.begun[-1].offered_tps / 2:
             load_test.begun[-1].samples.append(sample)
 
     def seconds_left(self, now: float) -> float:

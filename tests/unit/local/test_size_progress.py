@@ -98,6 +98,7 @@ def test_a_load_test_is_shown_from_its_start_to_its_end(progress: Progress) -> N
     progress.leader_said(view, ["x INFO load_generator.leader: Step 1: 1000.0/s"], now=120.0)
     for utilization in (10.0, *[62.0, 63.0] * 15):
         progress.seen(view, live(1000.0, utilization))
+    progress.seen(view, live(3.0, 0.1))  # it has ended
     progress.leader_said(view, ["Locust", "x INFO leader: Step 2: 1142.9/s"], now=140.0)
     assert view.doing == "step 2 of 2"
     assert view.offered_tps == 1142.9
