@@ -1,13 +1,14 @@
 """Prices of what a sizing uses besides its endpoints, in one place.
 
-On-Demand prices of us-east-1 as AWS's price pages showed them on the date below. An endpoint's
-own price per hour comes with the instance's facts (Price List API). Other regions differ by some
-percent; these items are a small part of a sizing's cost.
+On-Demand prices of us-east-1: Fargate's and Step Functions' are of the date below, CloudWatch's
+were not looked up again then. An endpoint's own price per hour comes with the instance's facts
+(Price List API). Other regions differ by some percent; these items are a small part of a sizing's
+cost.
 """
 
 from __future__ import annotations
 
-#: When the prices below were read.
+#: When Fargate's and Step Functions' prices were looked up.
 PRICES_READ_ON = "2026-09-27"
 #: https://aws.amazon.com/fargate/pricing/ (Linux/x86; ARM is a fifth cheaper).
 FARGATE_VCPU_HOUR_USD = 0.04048
