@@ -70,7 +70,9 @@ def main(argv: Sequence[str]) -> int:
     def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    # SIGINT too: started in the background by a shell, a process would be left to ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
         return _run(_options(argv))
     except KeyboardInterrupt:
