@@ -26,6 +26,7 @@ from sizing.autoscaling import (
     put_scaling_policy,
     register_scalable_target,
 )
+from sizing.failure import RETRY_IN_WORDS
 from sizing.load_test import Purpose
 from sizing.observation import Latency, Observation, Verdict
 from sizing.request import Request
@@ -107,6 +108,7 @@ def render(document: Mapping[str, Any], timelines: Mapping[str, Timeline]) -> st
         sentence=message.sentence(result),
         minutes=message.minutes_taken(result),
         status_word=_STATUS_WORDS[result.status],
+        retry_in_words=result.error and RETRY_IN_WORDS[result.error.retry],
         candidate_words=_CANDIDATE_WORDS,
         verdicts=_verdicts_seen(result),
         commands=_commands(result),

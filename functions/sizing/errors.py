@@ -25,6 +25,22 @@ class InvalidRequest(SizingError):
         super().__init__(f"{field}: {message}")
 
 
+class CostLimit(InvalidRequest):
+    """``limits.max_cost_usd`` does not allow even the first load tests; nothing was created."""
+
+
+class TimeLimit(InvalidRequest):
+    """``limits.max_minutes`` does not allow even the first load tests; nothing was created."""
+
+
+class QuotaTooLow(SizingError):
+    """A quota of the account does not allow what the request asks for; nothing was created."""
+
+
+class AwsUnavailable(SizingError):
+    """An AWS service throttled or failed a call, for longer than the function repeats it."""
+
+
 class MetricsIncomplete(SizingError):
     """CloudWatch does not hold all data points of the window yet; asking again later may help."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from sizing.answer import CandidateStatus, Status
+from sizing.failure import RETRY_IN_WORDS
 from sizing.result import CandidateResult, Recommendation, Result
 from sizing.verdict import SERVED_SHARE
 
@@ -97,6 +98,7 @@ def event_detail(
         "cost_per_million_usd": seen.cost_per_million_usd if seen else None,
         "sizing_cost_usd": result.sizing.cost_usd,
         "error": result.error.name if result.error else None,
+        "retry": str(result.error.retry) if result.error else None,
         "cause": _one_line(result.error.cause, _LONGEST_SENTENCE) if result.error else None,
         "execution_arn": result.sizing.execution_arn,
         "result_uri": result_uri,
@@ -187,6 +189,7 @@ def _facts(result: Result) -> Iterator[tuple[str, str | None]]:
             )
     if result.error is not None:
         yield "What to do", result.error.advice
+        yield "Start again", RETRY_IN_WORDS[result.error.retry]
     if seen is None:
         for candidate in result.candidates:
             if candidate.reason in result.reason:

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from sizing import autoscaling
 from sizing.answer import Answer, CandidateOutcome, CandidateStatus, Diagnosis, Status
 from sizing.autoscaling import Autoscaling
-from sizing.failure import Failure
+from sizing.failure import CATALOGUE, Failure
+from sizing.failure import failure as named
 from sizing.instance import InstanceFacts, Sizing
 from sizing.load_test import Purpose
 from sizing.observation import Latency, LoadTestRecord, Observation, Verdict, together
@@ -242,23 +243,11 @@ def _contradiction(
     if dry_run:
         return None
     if answer is None:
-        return Failure(
-            name="NoAnswer",
-            cause="The sizing ended without an answer and without an error.",
-            advice="Look at the execution's history for the state it ended in.",
-        )
+        return named("NoAnswer", CATALOGUE["NoAnswer"].meaning)
     if answer.status is Status.SIZED and winner is None:
-        return Failure(
-            name="NotVerified",
-            cause=f"No load test stands behind the answer: {answer.reason}",
-            advice="Don't use the instance counts of this result. Start again.",
-        )
+        return named("NotVerified", f"No load test stands behind the answer: {answer.reason}")
     if answer.status is Status.FAILED:
-        return Failure(
-            name="NoCandidateMeasured",
-            cause=answer.reason,
-            advice="The reasons of the candidates say what failed and where to look.",
-        )
+        return named("NoCandidateMeasured", answer.reason)
     return None
 
 

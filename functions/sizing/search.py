@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sizing import cost
 from sizing.answer import Answer, CandidateOutcome, CandidateStatus, Status
 from sizing.diagnosis import diagnose
-from sizing.errors import InvalidRequest
+from sizing.errors import CostLimit, InvalidRequest, TimeLimit
 from sizing.evidence import CLEARLY, Evidence, Trial, evidence_of
 from sizing.fleet import plan_fleet
 from sizing.instance import InstanceFacts, Sizing
@@ -127,7 +127,7 @@ def check_limits(sizing: Sizing) -> None:
     """Refuse limits that end a sizing before it could verify anything.
 
     Raises:
-        InvalidRequest: Names the limit and the least that would do.
+        InvalidRequest, CostLimit, TimeLimit: Names the limit and the least that would do.
     """
     limits = sizing.request.limits
     plans = [baseline(sizing, facts) for facts in sizing.candidates]
@@ -141,14 +141,14 @@ def check_limits(sizing: Sizing) -> None:
     first = [cost.estimate_load_test(sizing, plan) for plan in plans]
     dollars = sum(each.cost_usd for each in first)
     if limits.max_cost_usd is not None and dollars > limits.max_cost_usd:
-        raise InvalidRequest(
+        raise CostLimit(
             "limits.max_cost_usd",
             f"must be more than the {dollars:.2f} USD of the first load tests, "
             f"got {limits.max_cost_usd:g}",
         )
     minutes = max(each.minutes for each in first)
     if limits.max_minutes is not None and minutes > limits.max_minutes:
-        raise InvalidRequest(
+        raise TimeLimit(
             "limits.max_minutes",
             f"must be more than the {minutes:.0f} minutes of the first load tests, "
             f"got {limits.max_minutes:g}",

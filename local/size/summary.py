@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sizing.answer import Status
+from sizing.failure import RETRY_IN_WORDS
 from sizing.message import milliseconds, sentence, usd
 from sizing.observation import Observation, Verdict
 from sizing.result import Result
@@ -77,6 +78,7 @@ def _facts(result: Result) -> Iterator[tuple[str, str]]:
         yield "cost", f"{usd(answer.hourly_cost_usd)} per hour{per_million}"
     if result.error is not None:
         yield "what to do", result.error.advice
+        yield "start again", RETRY_IN_WORDS[result.error.retry]
     if result.sizing.cost_usd is not None and result.status is not Status.DRY_RUN:
         yield (
             "this sizing",

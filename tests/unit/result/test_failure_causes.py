@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sizing.errors import SizingError
-from sizing.failure import failure
+from sizing.failure import CATALOGUE, RETRY_IN_WORDS, Retry, failure
+from tools import runbook
 
 LAMBDA = json.dumps(
     {
@@ -54,7 +55,7 @@ def test_what_is_no_json_of_aws_stays_as_it_is(cause: str) -> None:
 
 def test_an_empty_failure_is_still_one() -> None:
     found = failure(None, None)
-    assert (found.name, found.cause) == ("Unknown", "No cause was given.")
+    assert (found.name, found.cause) == ("SizingFailed", "No cause was given.")
     assert found.advice
 
 
@@ -62,18 +63,60 @@ def test_long_causes_are_cut_short() -> None:
     assert len(failure("X", "y" * 100_000).cause) == 2000
 
 
-ERRORS = {each.__name__ for each in SizingError.__subclasses__()}
+ROOT = Path(__file__).parents[3]
+#: Becomes MetricsMissing when the state machine has waited long enough.
+RETRIED_ALWAYS = {"MetricsIncomplete"}
+
+
+def classes(base: type) -> set[str]:
+    """Names of all classes below one."""
+    return {name for each in base.__subclasses__() for name in (each.__name__, *classes(each))}
 
 
 def named_in_the_state_machine() -> set[str]:
     """Names that the sizing's state machine gives to what goes wrong."""
-    text = (Path(__file__).parents[3] / "statemachine" / "sizing.asl.yaml").read_text()
-    return set(re.findall(r"(?:candidate_error|failed_with): (\w+)", text))
+    text = (ROOT / "statemachine" / "sizing.asl.yaml").read_text()
+    pattern = r"(?:candidate_error|failed_with|error): (\w+)$|\"error\": \"(\w+)\""
+    return {one or other for one, other in re.findall(pattern, text, re.MULTILINE)}
 
 
-# MetricsIncomplete is retried by the state machine, and reported as MetricsMissing.
-@pytest.mark.parametrize(
-    "name", sorted((ERRORS | named_in_the_state_machine()) - {"MetricsIncomplete"})
-)
-def test_errors_that_end_a_sizing_say_what_to_do(name: str) -> None:
-    assert failure(name, "why").advice != failure("AnythingElse", "why").advice
+def test_every_error_that_ends_a_sizing_is_in_the_catalogue() -> None:
+    named = classes(SizingError) | named_in_the_state_machine()
+    assert {"InvalidRequest", "CostLimit", "CapacityUnavailable", "CleanUpFailed"} <= named
+    assert named - RETRIED_ALWAYS <= CATALOGUE.keys()
+
+
+def test_what_a_contradiction_in_the_result_is_called_is_in_the_catalogue() -> None:
+    text = (ROOT / "functions" / "sizing" / "result.py").read_text()
+    names = set(re.findall(r'named\("(\w+)"', text))
+    assert names
+    assert names <= CATALOGUE.keys()
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_failure_has_its_words_from_the_catalogue(name: str) -> None:
+    found = failure(name, "why")
+    known = CATALOGUE[name]
+    assert (found.name, found.cause) == (name, "why")
+    assert (found.advice, found.retry) == (known.advice, known.retry)
+    for sentence in (known.meaning, known.advice):
+        assert sentence.endswith(".")
+        assert "\n" not in sentence
+
+
+def test_each_error_is_explained_in_words_of_its_own() -> None:
+    assert len({known.meaning for known in CATALOGUE.values()}) == len(CATALOGUE)
+    assert set(RETRY_IN_WORDS) == set(Retry)
+
+
+def test_a_name_that_nobody_knows_is_looked_up_in_the_history() -> None:
+    found = failure("Lambda.Unknown", "why")
+    assert found.name == "Lambda.Unknown"
+    assert "history" in found.advice
+
+
+def test_the_runbook_explains_the_catalogue_and_nothing_else() -> None:
+    page = runbook.PAGE.read_text(encoding="utf-8")
+    assert page == runbook.with_errors(page), "run: python -m tools.runbook"
+    errors = page.partition(runbook.BEGIN)[2].partition(runbook.END)[0]
+    assert re.findall(r"^### (.*)$", errors, re.MULTILINE) == list(CATALOGUE)

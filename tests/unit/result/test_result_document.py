@@ -173,6 +173,7 @@ def test_a_failure_outweighs_an_answer() -> None:
         "name": "X",
         "cause": "it broke",
         "advice": document["error"]["advice"],
+        "retry": "YES",
     }
 
 

@@ -111,6 +111,23 @@ def test_the_sizing_fails_by_the_name_of_its_error(machine):
     assert failure == {"error": "SmokeTestFailed", "cause": 'it said "no"\n'}
 
 
+@pytest.mark.parametrize(
+    "payload, failure",
+    [
+        ({"status": "SIZED", "detail": {"error": None}}, None),
+        (
+            {"status": "FAILED", "detail": {"error": "LoadTestFailed", "cause": "worker: exit 1"}},
+            {"error": "LoadTestFailed", "cause": "worker: exit 1"},
+        ),
+    ],
+)
+def test_a_failure_that_the_result_speaks_of_is_the_sizings(payload, failure, machine):
+    assigned = machine("sizing").evaluate(
+        "RecordResult", "Assign", "failure", states={"result": {"Payload": payload}}, failure=None
+    )
+    assert assigned == failure
+
+
 def test_a_clean_up_that_failed_outweighs_and_keeps_what_failed_before(machine):
     before = {"error": "InvalidRequest", "cause": "target.tps: is missing"}
     states = {"input": {"Error": "States.TaskFailed", "Cause": '{"Cause":"not removed: e"}'}}
