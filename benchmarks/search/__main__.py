@@ -10,9 +10,10 @@ import argparse
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -47,6 +48,8 @@ class Score:
     minutes: float = 0.0
     in_interval: int = 0
     endpoints: int = 0
+    #: Endpoints done wrong, by cause.
+    misses: Counter[str] = field(default_factory=Counter)
 
     def add(self, endpoint: world.Endpoint, needed: int, outcome: Outcome) -> bool:
         """Count one outcome; True if it is right."""
@@ -54,20 +57,20 @@ class Score:
         self.load_tests += len(outcome.load_tests)
         self.worst = max(self.worst, len(outcome.load_tests))
         self.minutes += outcome.instance_minutes
+        cause = miss(endpoint, needed, outcome.answer)
+        self.misses.update([cause] if cause else [])
         if outcome.answer is None:
             return False
         found = outcome.answer
         utilization = 100 * endpoint.utilization(endpoint.tps / found, found)
-        in_band = utilization >= world.LOWER_EDGE and endpoint.feasible(found)
-        right = in_band or found == needed
-        self.right += right
+        self.right += cause is None
         self.exact += found == needed
         self.over += utilization > world.UPPER_EDGE + 1
         self.regret += max(found - needed, 0) / needed
         self.surplus += max(found - needed, 0)
         if outcome.interval is not None:
             self.in_interval += outcome.interval[0] <= needed <= outcome.interval[1]
-        return right
+        return cause is None
 
     def join(self, other: Score) -> None:
         """Take another part's outcomes in."""
@@ -90,6 +93,21 @@ class Score:
             "instance_minutes": self.minutes / n,
             "needed_in_interval": self.in_interval / n,
         }
+
+
+def miss(endpoint: world.Endpoint, needed: int, found: int | None) -> str | None:
+    """Why a count is wrong; None if it is right: in the band and feasible, or the smallest."""
+    if found is None:
+        return "no answer"
+    if found == needed:
+        return None
+    limit = "p99" if endpoint.latency_binds(needed) else "utilization"
+    if endpoint.feasible(found):
+        utilization = 100 * endpoint.utilization(endpoint.tps / found, found)
+        return None if utilization >= world.LOWER_EDGE else f"{limit}: too many, under the band"
+    more = 100 * endpoint.utilization(endpoint.tps / (found + 1), found + 1)
+    where = "band" if more >= world.LOWER_EDGE else "under the band"
+    return f"{limit}: too few, with one more {where}"
 
 
 def part(first: int, *, seed: int, end: int, harder: bool, verbose: bool) -> dict[str, Score]:
@@ -182,6 +200,10 @@ def _table(scores: dict[str, Score]) -> None:
     figures = [score.figures() for score in scores.values()]
     for name in figures[0]:
         print(f"{name:28}" + "".join(f"{each[name]:14.4f}" for each in figures))
+    print("wrong, by cause:")
+    for cause in sorted(set().union(*(score.misses for score in scores.values()))):
+        counts = [score.misses[cause] for score in scores.values()]
+        print(f"  {cause:40}" + "".join(f"{count:8d}" for count in counts))
 
 
 if __name__ == "__main__":
