@@ -30,7 +30,7 @@ from local.endpoint.behaviour import ModelCatalogue
 from local.endpoint.client import EndpointServer
 from local.image import Image
 from local.patches import Patch, Patches
-from local.stepfunctions import ExecutionEnd, HistoryEvent
+from local.stepfunctions import ExecutionEnd, HistoryEvent, TaskCall
 from local.template import Function, Stack
 
 ROOT: Final = Path(__file__).parents[1]
@@ -55,6 +55,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         wait_scale: What the state machines' waits are multiplied with; only tests use another
             value than 1.
         on_event: Told of every event of every execution.
+        on_call: Called in the place of every call of a state machine; only tests make calls fail.
         image: What tasks run; that of the repository's Dockerfile if not given.
         template: Another template than the repository's.
         parameters: Values for parameters of the template that don't keep their default.
@@ -67,6 +68,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         logs: Path,
         wait_scale: float = 1.0,
         on_event: Callable[[HistoryEvent], None] = lambda _: None,
+        on_call: Callable[[TaskCall], None] | None = None,
         image: Image | None = None,
         template: Path = ROOT / "template.yaml",
         parameters: Mapping[str, str] | None = None,
@@ -84,6 +86,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         self._logs = logs
         self._wait_scale = wait_scale
         self._on_event = on_event
+        self._on_call = on_call
         self._closing = False
         self._exit = ExitStack()
 
@@ -153,7 +156,10 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
             self._on_event(event)
 
         yield from stepfunctions.patches(
-            wait_scale=self._wait_scale, on_event=on_event, on_end=self._publish_end
+            wait_scale=self._wait_scale,
+            on_event=on_event,
+            on_end=self._publish_end,
+            on_call=self._on_call,
         )
         yield from lambda_.patches()
         yield from ecs.patches(self.tasks)

@@ -133,11 +133,39 @@ class ExecutionEnd:
     cause: str | None
 
 
+@dataclass(frozen=True)
+class TaskCall:
+    """What a Task state is about to do: one call, and for ``.sync`` the wait for its job."""
+
+    execution_arn: str
+    #: The execution's input.
+    given: Any
+    state: str
+    #: Makes the call, and waits for its job.
+    make: Callable[[], None]
+    #: Ends that wait as a time-out of the state does: the job is stopped.
+    give_up: Callable[[], None]
+
+
+class TaskCallRefused(Exception):
+    """The API refuses a Task's call.
+
+    Args:
+        error: The error as Step Functions names it.
+        cause: Its message.
+    """
+
+    def __init__(self, error: str, cause: str) -> None:
+        self.error, self.cause = error, cause
+        super().__init__(f"{error}: {cause}")
+
+
 def patches(
     *,
     wait_scale: float,
     on_event: Callable[[HistoryEvent], None],
     on_end: Callable[[ExecutionEnd], None],
+    on_call: Callable[[TaskCall], None] | None = None,
 ) -> Iterator[Patch]:
     """What to replace in moto.
 
@@ -146,7 +174,11 @@ def patches(
             use another value than 1.
         on_event: Called with every event of every execution, in the thread that made it.
         on_end: Called after an execution has ended.
+        on_call: Called in the place of every call of a Task state, which it may make, or not:
+            TaskCallRefused fails the state, TimeoutError is its time-out. For tests.
     """
+    if on_call is not None:
+        yield Patch(StateTaskService, "_eval_execution", partialmethod(_call, on_call))
     yield Patch(StringJSONata, "_eval_body", _eval_jsonata)
     yield Patch(AssignDecl, "_eval_body", _assign_when_state_ends)
     yield Patch(CommonStateField, "_eval_body", _eval_state_then_assign)
@@ -343,6 +375,25 @@ def _task_failed(task: Any, env: Any, *, error: str, cause: str) -> FailureEvent
 
 
 # --- API calls -----------------------------------------------------------------------------------
+
+
+_eval_execution = vars(StateTaskService)["_eval_execution"]
+
+
+def _call(task: Any, on_call: Callable[[TaskCall], None], env: Any) -> None:
+    context = env.states.context_object.context_object_data
+    call = TaskCall(
+        execution_arn=context["Execution"]["Id"],
+        given=context["Execution"]["Input"],
+        state=context["State"]["Name"],
+        make=lambda: _eval_execution(task, env),
+        give_up=env.set_ended,
+    )
+    try:
+        on_call(call)
+    except TaskCallRefused as refused:
+        failure = _task_failed(task, env, error=refused.error, cause=refused.cause)
+        raise FailureEventException(failure_event=failure) from None
 
 
 def client_of_interpreter(region: str, service: str, **_: Any) -> Any:

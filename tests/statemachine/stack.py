@@ -77,6 +77,22 @@ class Execution:
     states: list[str]
 
 
+@dataclass(frozen=True)
+class Datum:
+    """Samples of one value of a metric, at a second."""
+
+    namespace: str
+    name: str
+    second: int
+    value: float
+    samples: int
+
+
+def as_they_are(_: Mapping[str, Any], data: list[Datum]) -> list[Datum]:
+    """Metrics as a load test leaves them."""
+    return data
+
+
 @dataclass
 class StackUnderTest:
     """The embedded AWS, and what tests do with it."""
@@ -85,6 +101,8 @@ class StackUnderTest:
     behaviours: Path
     entered: dict[str, list[str]] = field(default_factory=dict)
     metrics_missing: bool = False
+    #: What comes of the metrics that a load test, given by its spec, leaves.
+    alter_metrics: Callable[[Mapping[str, Any], list[Datum]], list[Datum]] = as_they_are
     #: Messages that earlier tests have set off.
     told: int = 0
 
@@ -163,7 +181,7 @@ class StackUnderTest:
     # --- Making things go wrong -------------------------------------------------------------
 
     def load_tests(self, **patterns: str) -> None:
-        """What load tests do whose id matches a pattern; see ``stub_task``."""
+        """What load tests do that match a pattern; see ``stub_task``."""
         self.behaviours.write_text(json.dumps(patterns))
 
     def finish_creating(self, endpoint_name: str) -> None:
@@ -293,47 +311,64 @@ class StackUnderTest:
                 self._put_metrics(given["spec"])
 
     def _put_metrics(self, spec: Mapping[str, Any]) -> None:
-        count = stub_task.instance_count(spec["load_test_id"])
+        for datum in self.alter_metrics(spec, self._metrics(spec)):
+            self.put(spec, datum)
+
+    def put(self, spec: Mapping[str, Any], datum: Datum) -> None:
+        """Store a metric of a load test's endpoint."""
         dimensions = [
             {"Name": "EndpointName", "Value": spec["endpoint_name"]},
             {"Name": "VariantName", "Value": "AllTraffic"},
         ]
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(datum.second))
+        data = {
+            "MetricName": datum.name,
+            "Dimensions": dimensions,
+            "Timestamp": moment,
+            "Values": [datum.value],
+            "Counts": [datum.samples],
+        }
+        self.aws.metrics.put(datum.namespace, [data])
 
-        def put(namespace: str, second: int, **values: tuple[float, int]) -> None:
-            self.aws.metrics.put(
-                namespace,
-                [
-                    {
-                        "MetricName": name,
-                        "Dimensions": dimensions,
-                        "Timestamp": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(second)),
-                        "Values": [value],
-                        "Counts": [samples],
-                    }
-                    for name, (value, samples) in values.items()
-                ],
-            )
-
+    def _metrics(self, spec: Mapping[str, Any]) -> list[Datum]:
+        """What such a load leaves in CloudWatch."""
+        instances = stub_task.instance_count(spec["load_test_id"])
+        patterns = json.loads(self.behaviours.read_text())
+        behaviour = stub_task.behaviour_of(dict(spec), patterns)
+        answers = stub_task.ANSWERS.get(behaviour, stub_task.Answers())
+        period = spec["metric_period_seconds"]
+        data = []
         steps = zip(stub_task.offered(dict(spec)), stub_task.windows(dict(spec)), strict=True)
         for rate, (start, end) in steps:
-            busy = min(1.0, rate / (count * stub_task.SATURATION_TPS))
-            requests = round(rate * (end - start))
-            put(
-                "/aws/sagemaker/Endpoints",
-                start,
-                CPUUtilization=(busy * 100 * VCPUS, count),
-                MemoryUtilization=(40.0, count),
-                DiskUtilization=(10.0, count),
-            )
-            put(
-                "AWS/SageMaker",
-                start,
-                Invocations=(1.0, requests),
-                ModelLatency=(20_000.0, requests),
-                OverheadLatency=(1_000.0, requests),
-                Invocation4XXErrors=(0.0, requests),
-                Invocation5XXErrors=(0.0, requests),
-            )
+            busy = min(1.0, rate / (instances * stub_task.SATURATION_TPS))
+            invocations = round(rate * period * (1 - answers.throttled))
+            errors = round(rate * period * answers.model_errors)
+            for second in range(start, end, period):
+                by_instance = {
+                    "CPUUtilization": busy * 100 * VCPUS,
+                    "MemoryUtilization": 40.0,
+                    "DiskUtilization": 10.0,
+                }
+                data += [
+                    Datum("/aws/sagemaker/Endpoints", name, second, value, instances)
+                    for name, value in by_instance.items()
+                ]
+                by_request = {
+                    "Invocations": 1.0,
+                    "ModelLatency": answers.latency_ms * 1000,
+                    "OverheadLatency": 1_000.0,
+                    "Invocation4XXErrors": 0.0,
+                }
+                data += [
+                    Datum("AWS/SageMaker", name, second, value, invocations)
+                    for name, value in by_request.items()
+                ]
+                for value, samples in ((1.0, errors), (0.0, invocations - errors)):
+                    if samples:
+                        data.append(
+                            Datum("AWS/SageMaker", "Invocation5XXErrors", second, value, samples)
+                        )
+        return data
 
 
 def events_name(service: str) -> str:
@@ -342,10 +377,18 @@ def events_name(service: str) -> str:
 
 
 @contextmanager
-def stack_under_test(folder: Path, **options: Any) -> Iterator[StackUnderTest]:
-    """The stack, for as long as the context lasts."""
-    models = folder / "models.yaml"
-    models.write_text(yaml.safe_dump(MODELS))
+def stack_under_test(
+    folder: Path, models: Mapping[str, Any] = MODELS, **options: Any
+) -> Iterator[StackUnderTest]:
+    """The stack, for as long as the context lasts.
+
+    Args:
+        folder: For logs and what the stubs do.
+        models: How models behave, as in ``models.yaml``.
+        options: More of those of ``EmbeddedAws``.
+    """
+    models_file = folder / "models.yaml"
+    models_file.write_text(yaml.safe_dump(dict(models)))
     behaviours = folder / "behaviours.json"
     behaviours.write_text("{}")
     script = Path(stub_task.__file__)
@@ -358,7 +401,7 @@ def stack_under_test(folder: Path, **options: Any) -> Iterator[StackUnderTest]:
         under_test[0].on_event(event)
 
     with EmbeddedAws(
-        models=load_models(models),
+        models=load_models(models_file),
         logs=folder / "logs",
         wait_scale=WAIT_SCALE,
         image=image,

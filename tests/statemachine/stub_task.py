@@ -1,11 +1,14 @@
 """A load generator task that generates no load: the leader claims what the endpoint would show.
 
 Run by the embedded AWS in the place of the real image, with the same environment. It behaves as the
-file that STUB_BEHAVIOUR names says: JSON, from a pattern of load test ids to one of
-  "ok"       the leader writes a load test that ran to its end
-  "failed"   the leader writes that it failed, and exits with 1
-  "killed"   the worker exits with 137 and writes nothing; the leader goes on until it is stopped
-  "hangs"    nothing ends
+file that STUB_BEHAVIOUR names says: JSON, from a pattern of ``<endpoint name>/<load test id>`` to
+  "ok"             the leader writes a load test that ran to its end
+  "failed"         the leader writes that it failed, and exits with 1
+  "killed"         the worker exits with 137 and writes nothing; the leader goes on till stopped
+  "leader killed"  the other way round
+  "hangs"          nothing ends
+  "5xx", "throttled", "slow"    it ran to its end, and this is how the endpoint answered
+  "tired"          it ran to its end, but a worker could not keep its schedule
 """
 
 import json
@@ -15,7 +18,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HANGS_SECONDS = 120
 #: Nobody checks the signature, but without one the bucket is closed.
@@ -37,15 +40,16 @@ def main() -> int:
         urllib.request.Request(f"{url}spec.json", headers=HEADERS)
     ) as answer:
         spec = json.load(answer)
-    behaviour = _behaviour(spec["load_test_id"])
-    if behaviour == "hangs" or (behaviour == "killed" and role == "leader"):
+    behaviour = behaviour_of(spec, json.loads(Path(os.environ["STUB_BEHAVIOUR"]).read_text()))
+    killed = {"killed": "worker", "leader killed": "leader"}.get(behaviour)
+    if behaviour == "hangs" or killed not in (None, role):
         time.sleep(HANGS_SECONDS)
-    if behaviour == "killed":
+    if killed:
         return 137
     if role == "worker":
         return 0
     failed = behaviour == "failed"
-    document = load_test(spec)
+    document = load_test(spec, behaviour)
     if failed:
         error = {"name": "WorkerLost", "message": "worker 0 has gone silent"}
         document |= {"status": "FAILED", "error": error, "steps": []}
@@ -55,10 +59,10 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _behaviour(load_test_id: str) -> str:
-    behaviours: dict[str, str] = json.loads(Path(os.environ["STUB_BEHAVIOUR"]).read_text())
+def behaviour_of(spec: dict[str, Any], behaviours: dict[str, str]) -> str:
+    """What the first pattern that matches says."""
     for pattern, behaviour in behaviours.items():
-        if re.search(pattern, load_test_id):
+        if re.search(pattern, f"{spec['endpoint_name']}/{spec['load_test_id']}"):
             return behaviour
     return "ok"
 
@@ -74,7 +78,8 @@ def windows(spec: dict[str, Any]) -> list[tuple[int, int]]:
     """The steps' steady windows: long ago, and no two load tests have the same."""
     number = sum(map(ord, spec["load_test_id"] + spec["endpoint_name"]))
     start = 1_600_000_000 + number % 9973 * 10_000
-    return [(start + 100 * step, start + 100 * step + 10) for step in range(len(spec["steps"]))]
+    length = spec["steady_seconds"]
+    return [(start + 100 * step, start + 100 * step + length) for step in range(len(spec["steps"]))]
 
 
 def offered(spec: dict[str, Any]) -> list[float]:
@@ -85,23 +90,51 @@ def offered(spec: dict[str, Any]) -> list[float]:
     ]
 
 
-def load_test(spec: dict[str, Any]) -> dict[str, Any]:
+class Answers(NamedTuple):
+    """How the endpoint answers."""
+
+    #: Shares of the requests.
+    model_errors: float = 0.0
+    throttled: float = 0.0
+    latency_ms: float = 20.0
+
+
+ANSWERS = {
+    "5xx": Answers(model_errors=0.05),
+    "throttled": Answers(throttled=0.2),
+    "slow": Answers(latency_ms=2_000.0),
+}
+
+
+def load_test(spec: dict[str, Any], behaviour: str) -> dict[str, Any]:
     """load_test.json of a load test that ran to its end."""
+    answers = ANSWERS.get(behaviour, Answers())
+    latency, tired = answers.latency_ms, behaviour == "tired"
     now = time.time()
     steps = []
     for rate, (start, end) in zip(offered(spec), windows(spec), strict=True):
         count = round(rate * (end - start))
+        model_errors = round(count * answers.model_errors)
+        throttled = round(count * answers.throttled)
+        errors = {"model_error_500": model_errors, "throttled": throttled}
+        served = count - model_errors - throttled
         steps.append(
             {
                 "offered_tps": rate,
                 "window": {"start": start, "end": end},
-                "achieved_tps": count / (end - start),
+                "achieved_tps": served / (end - start),
                 "answers": count,
-                "invocations": count,
-                "error_percent": 0.0,
-                "errors": {},
-                "client_latency_ms": {"mean": 21, "p50": 20, "p90": 25, "p99": 30, "max": 40},
-                "client_limited": None,
+                "invocations": count - throttled,
+                "error_percent": 100 * (model_errors + throttled) / count,
+                "errors": {kind: number for kind, number in errors.items() if number},
+                "client_latency_ms": {
+                    "mean": latency + 1,
+                    "p50": latency,
+                    "p90": latency + 5,
+                    "p99": latency + 10,
+                    "max": latency + 20,
+                },
+                "client_limited": "worker 0 is behind its schedule" if tired else None,
                 "workers": {"count": spec["workers"], "cpu_percent_max": 20.0, "lag_ms_p99": 0.2},
             }
         )
