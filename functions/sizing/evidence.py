@@ -30,6 +30,10 @@ _MOST_INSTANCES = 100_000
 _SAME_RATE = 1e-6
 #: Factor over the band's lower edge from which a count lies in the band without doubt.
 CLEARLY = 1.01
+#: Standard errors beyond which a prediction is beyond question; and those that bound the counts
+#: among which the answer is likely.
+OUT_OF_QUESTION = 3.0
+LIKELY = 1.5
 #: Noise of a point that was seen while requests failed or queued up, relative.
 _OVERLOADED_NOISE = 0.05
 #: What a warm-up may add to the first step of a load test, relative, and how fast it fades.
