@@ -122,4 +122,4 @@ class CallEngine(Engine):
     def _look_after(self, now: float) -> None:
         while self._waiting and self._waiting[0][0] < now - self._timeout:
             intended, _ = self._waiting.popleft()
-            self._failed(intended, now, answers.TIMEOUT)
+            self._never_sent(intended, now, answers.TIMEOUT)

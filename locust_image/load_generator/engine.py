@@ -79,7 +79,10 @@ class Engine(ABC):
         self._seconds: list[tuple[int, Second]] = []
         self._record = Second()
         self._epoch_second = int(now + self._clock_offset)
-        self._second_end = self._epoch_second + 1 - self._clock_offset
+        self._second_start = self._epoch_second - self._clock_offset
+        self._second_end = self._second_start + 1
+        #: Of seconds that have passed: what is only now known of requests that were due in them.
+        self._afterwards: dict[int, Second] = {}
         self._cpu = time.process_time()
         self._latency: list[float] = []
         self._service: list[float] = []
@@ -148,13 +151,17 @@ class Engine(ABC):
     def take_seconds(self, *, final: bool = False) -> list[tuple[int, Second]]:
         """The seconds that have passed since they were taken last, by epoch second.
 
+        Seconds that were taken before can come once more, with what has become of the requests
+        that were due in them. They come first.
+
         Args:
             final: Take the second that is running too, as nothing will happen any more.
         """
         now = monotonic()
         if final or now >= self._second_end:
             self._turn(now)
-        seconds, self._seconds = self._seconds, []
+        seconds = [*sorted(self._afterwards.items()), *self._seconds]
+        self._seconds, self._afterwards = [], {}
         return seconds
 
     def take_ended(self) -> list[Ended]:
@@ -209,6 +216,17 @@ class Engine(ABC):
         if self._role.listening:
             self._note(intended, now, 0, kind)
 
+    def _never_sent(self, intended: float, now: float, kind: str) -> None:
+        """Book a request that ended while it waited to be sent."""
+        self._failed(intended, now, kind)
+        self._second_of(intended).unsent += 1
+
+    def _second_of(self, intended: float) -> Second:
+        """The books of the second that a request was due in."""
+        if intended >= self._second_start:
+            return self._record
+        return self._afterwards.setdefault(int(intended + self._clock_offset), Second())
+
     def _start_another(self) -> bool:
         """Whether a closed loop has room for one more request; it is entered as asked for."""
         if self.outstanding < self._concurrency:
@@ -233,12 +251,11 @@ class Engine(ABC):
             self.crashed(error)
 
     def _start_due(self, now: float) -> None:
-        record = self._record
         for _ in range(_AT_ONCE):
             due = self._due
             if due > now:
                 break
-            record.offered += 1
+            self._second_of(due).offered += 1
             self._lag.append(now - due)
             self._start(due, now)
             self._number += 1
@@ -307,7 +324,8 @@ class Engine(ABC):
         self._seconds.append((self._epoch_second, record))
         self._record = Second()
         self._epoch_second = int(now + self._clock_offset)
-        self._second_end = self._epoch_second + 1 - self._clock_offset
+        self._second_start = self._epoch_second - self._clock_offset
+        self._second_end = self._second_start + 1
 
     # --- Keeping house --------------------------------------------------------------------------
 

@@ -221,7 +221,7 @@ class HttpEngine(Engine):
             self._opened.set()
             if self._waiting:
                 intended, _ = self._waiting.popleft()
-                self._failed(intended, now, kind)
+                self._never_sent(intended, now, kind)
                 self._after_end(now)
             else:
                 # Nobody is waiting for it: do not knock at a closed door for ever.
@@ -335,7 +335,7 @@ class HttpEngine(Engine):
             self.broke(connection, answers.TIMEOUT)
         while self._waiting and self._waiting[0][0] < limit:
             intended, _ = self._waiting.popleft()
-            self._failed(intended, now, answers.TIMEOUT)
+            self._never_sent(intended, now, answers.TIMEOUT)
             self._after_end(now)
         stuck = [each for each in self._opening if now - each.opened_at > _CONNECT_TIMEOUT]
         for connection in stuck:

@@ -17,7 +17,7 @@ from load_generator.clocks import ClockWatch
 from load_generator.engine import LEASE_SECONDS
 from load_generator.errors import LoadTestFailed
 from load_generator.ledger import Second
-from load_generator.limits import client_limited
+from load_generator.limits import ON_TIME, client_limited
 from load_generator.locust_events import listen
 from load_generator.schedule import StepWindow, step_window
 from load_generator.spec import Spec
@@ -143,7 +143,7 @@ class Leader:
             self._fail("ReportLost", f"a report of worker {worker} was lost")
         for epoch_second, second in msg.data["seconds"]:
             self._test.ledger.enter(worker, epoch_second, Second.from_message(second))
-            self._reported_to[worker] = epoch_second + 1
+            self._reported_to[worker] = max(epoch_second + 1, self._reported_to.get(worker, 0))
         self._outstanding[worker] = msg.data["outstanding"]
         if msg.data["final"]:
             self._final.add(worker)
@@ -232,7 +232,7 @@ class Leader:
                 break
         client = result.client_figures(self._test, measured_from, end, 0.0)
         # A closed loop has no schedule to be late for.
-        limited = client_limited(replace(client, lag_ms_p99=0.0, connection_wait_ms_p99=0.0))
+        limited = client_limited(replace(client, lag=ON_TIME, connection_wait=ON_TIME))
         return saturation.Stage(concurrency, measured_from, end, figures, limited)
 
     def _steps(self) -> None:

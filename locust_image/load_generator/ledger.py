@@ -1,8 +1,8 @@
 """What happened in each second of a load test, on one worker and over all of them.
 
 Everything that is reported comes from these records: the timeline, the steps' figures, the stages
-of the burst. A request is entered in the second in which it ends, so a second that has passed is
-final, and sums over seconds and over workers are exact.
+of the burst. What was asked for is entered in the second in which it was due, what came of it in
+the second in which it ended, and sums over seconds and over workers are exact.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from load_generator.histogram import Histogram
 class Second:
     """One second of one worker, or the sum of several. Counts are requests."""
 
-    #: Asked for by the schedule within this second.
+    #: Due in this second by the schedule, and seen to, whenever that was.
     offered: int = 0
+    #: Of those, the ones that ended without having been handed to a connection.
+    unsent: int = 0
     #: Handed to a connection.
     sent: int = 0
     #: Answered with success.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import msgspec
 
 from load_generator.histogram import Histogram
 from load_generator.ledger import Ledger, Second
-from load_generator.limits import ClientFigures, client_limited
+from load_generator.limits import ClientFigures, Delay, client_limited
 from load_generator.saturation import Stage, saturation
 from load_generator.schedule import Plateau, StepWindow
 from load_generator.spec import Spec
@@ -163,8 +164,8 @@ def _step(test: LoadTest, step: Step) -> Json:
         "workers": {
             "count": client.workers_reporting,
             "cpu_percent_max": round(client.cpu_percent_max, 2),
-            "lag_ms_p99": round(client.lag_ms_p99, 3),
-            "connection_wait_ms_p99": round(client.connection_wait_ms_p99, 3),
+            "lag_ms_p99": round(client.lag.p99_ms, 3),
+            "connection_wait_ms_p99": round(client.connection_wait.p99_ms, 3),
             "cpu_cores_used": round(cores / (end - start), 4),
         },
     }
@@ -185,14 +186,15 @@ def client_figures(test: LoadTest, start: int, end: int, offered_tps: float) -> 
     ]
     return ClientFigures(
         offered=math.floor(offered_tps * len(seconds)) - processes,
-        sent=figures.sent,
-        # The worst worker's: a merged figure would hide one that is late among many.
-        lag_ms_p99=max((worker.lag.percentile_ms(99) or 0.0 for worker in each), default=0.0),
+        started=figures.offered - figures.unsent,
+        lag=_lag(test.ledger, range(processes), seconds),
         cpu_percent_max=max(cpu_percents, default=0.0),
-        connection_wait_ms_p99=figures.connection_wait.percentile_ms(
-            99, zeros=max(0, figures.sent - figures.connection_wait.count)
-        )
-        or 0.0,
+        connection_wait=Delay(
+            _connection_wait_ms(figures),
+            statistics.median_low(
+                _connection_wait_ms(test.ledger.between(second, second + 1)) for second in seconds
+            ),
+        ),
         latency_ms_p50=figures.latency.percentile_ms(50),
         service_ms_p50=figures.service.percentile_ms(50),
         best_service_ms_p50=best_service_ms(test.ledger),
@@ -200,6 +202,27 @@ def client_figures(test: LoadTest, start: int, end: int, offered_tps: float) -> 
         // test.processes_per_worker,
         workers=test.workers,
     )
+
+
+def _lag(ledger: Ledger, workers: range, seconds: range) -> Delay:
+    """The worst worker's: a merged figure would hide one that is late among many."""
+
+    def p99(worker: int, start: int, end: int) -> float:
+        return ledger.of_worker(worker, start, end).lag.percentile_ms(99) or 0.0
+
+    return Delay(
+        max(p99(worker, seconds.start, seconds.stop) for worker in workers),
+        max(
+            statistics.median_low(p99(worker, second, second + 1) for second in seconds)
+            for worker in workers
+        ),
+    )
+
+
+def _connection_wait_ms(figures: Second) -> float:
+    """The 99th percentile; of most requests it is nought."""
+    waits = figures.connection_wait
+    return waits.percentile_ms(99, zeros=max(0, figures.sent - waits.count)) or 0.0
 
 
 def best_service_ms(ledger: Ledger) -> float | None:

@@ -115,5 +115,7 @@ def _describe(metadata_uri: str) -> tuple[str, float | None]:
 
 def _get(uri: str) -> Any:
     # The URI is ECS's own and always http.
-    with urllib.request.urlopen(uri, timeout=_METADATA_TIMEOUT) as answer:  # noqa: S310
+    with urllib.request.urlopen(  # noqa: S310 # nosec B310
+        uri, timeout=_METADATA_TIMEOUT
+    ) as answer:
         return json.load(answer)

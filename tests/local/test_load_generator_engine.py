@@ -35,7 +35,7 @@ class Bench:
     def __init__(self, engine: HttpEngine, stopped: list[LoadTestFailed]) -> None:
         self.engine = engine
         self.stopped = stopped
-        self._seconds: list[tuple[int, ledger.Second]] = []
+        self.seconds: list[tuple[int, ledger.Second]] = []
 
     def offer(self, rate: float, seconds: float, *, wait: float = 5.0) -> ledger.Second:
         """Offer a constant rate, and wait until all has ended."""
@@ -50,8 +50,8 @@ class Bench:
         while self.engine.outstanding and time.monotonic() < deadline:
             gevent.sleep(0.01)
         assert not self.engine.outstanding
-        self._seconds += self.engine.take_seconds(final=True)
-        return ledger.total(second for _, second in self._seconds)
+        self.seconds += self.engine.take_seconds(final=True)
+        return ledger.total(second for _, second in self.seconds)
 
 
 MakeBench = Callable[..., Bench]
@@ -605,6 +605,27 @@ def test_a_schedule_is_followed_to_the_request(bench: MakeBench) -> None:
     assert (seen.lag.percentile_ms(50) or 0) < 5
 
 
+def test_requests_belong_to_the_second_they_were_due_in(bench: MakeBench) -> None:
+    """A process that stands still while a second ends sends late what was due, and books it so."""
+    with ScriptedServer(answer()) as server:
+        made = bench(server.url)
+        start = int(time.time()) + 1.5
+        made.engine.follow([Plateau(start, start + 2, 200)])
+        gevent.sleep(start + 0.4 - time.time())
+        time.sleep(0.2)
+        gevent.sleep(start + 2.1 - time.time())
+        made.total()
+    offered: dict[int, int] = {}
+    for epoch_second, second in made.seconds:
+        offered[epoch_second] = offered.get(epoch_second, 0) + second.offered
+    first = int(start)
+    assert [offered[first], offered[first + 1], offered[first + 2]] == [100, 200, 100]
+    seen = made.total()
+    assert seen.sent == 400
+    assert seen.unsent == 0
+    assert (seen.lag.max_ms or 0) > 150
+
+
 def test_the_end_of_a_plateau_can_be_moved_while_it_runs(bench: MakeBench) -> None:
     with ScriptedServer(answer()) as server:
         made = bench(server.url)
@@ -651,6 +672,8 @@ def test_a_request_that_waits_too_long_for_a_connection_times_out(bench: MakeBen
     assert seen.succeeded + seen.failed == 10
     assert seen.errors == {"timeout": seen.failed}
     assert seen.failed >= 6
+    assert seen.offered == 10
+    assert seen.sent == len(server.requests) == 10 - seen.unsent
     assert (seen.latency.max_ms or 0) < 1200
 
 

@@ -117,6 +117,25 @@ def test_too_few_requests_sent_are_said(load_test: LoadTest) -> None:
     assert "only 2000 of 2008" in written(load_test)["steps"][0]["client_limited"]
 
 
+def test_requests_that_waited_in_vain_for_a_connection_were_not_sent(load_test: LoadTest) -> None:
+    load_test.ledger.enter(0, 1015, Second(unsent=30))
+    assert "only 1970 of 1998" in written(load_test)["steps"][0]["client_limited"]
+
+
+def test_a_second_in_which_a_worker_was_late_is_a_stall_and_no_more(load_test: LoadTest) -> None:
+    late = Second()
+    # More than one in a hundred of this worker's requests.
+    late.lag.add([0.015] * 30)
+    load_test.ledger.enter(1, 1015, late)
+    first, second = written(load_test)["steps"]
+    assert first["workers"]["lag_ms_p99"] == 15
+    assert first["client_limited"] is None
+    for each in range(1020, 1030):
+        load_test.ledger.enter(1, each, late)
+    second = written(load_test)["steps"][1]
+    assert "15.0 ms in most seconds, more than 5.0 ms" in second["client_limited"]
+
+
 def test_one_worker_that_is_late_among_others_is_not_averaged_away(load_test: LoadTest) -> None:
     late = Second()
     late.lag.add([0.2] * 30)
