@@ -5,6 +5,7 @@
 PYTHON ?=
 VENV   := .venv
 DEPLOY := .venv-deploy
+CHECKOV := .venv-checkov
 UV     := $(VENV)/bin/uv
 # What the sizing of this very make ended with. See "Exit codes".
 STATUS := $(VENV)/.size-status-$(shell echo $$PPID)
@@ -57,16 +58,19 @@ $(VENV)/.lint: requirements/lint.txt tools/asl-validator/package-lock.json $(VEN
 	@cd tools/asl-validator && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm ci --silent --no-audit --no-fund
 	@touch $@
 
-$(DEPLOY)/.deploy: requirements/deploy.txt $(VENV)/.uv
-	@echo "installing $<"
-	@$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python $(DEPLOY)
-	@$(UV) pip install --quiet --python $(DEPLOY)/bin/python --require-hashes --only-binary :all: -r $<
+# Environments of their own, for tools that pin what others need newer.
+$(DEPLOY)/.deploy $(CHECKOV)/.checkov: $(VENV)/.uv
+	@echo "installing $(filter %.txt,$^)"
+	@$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python $(@D)
+	@$(UV) pip install --quiet --python $(@D)/bin/python --require-hashes --only-binary :all: -r $(filter %.txt,$^)
 	@touch $@
+$(DEPLOY)/.deploy: requirements/deploy.txt
+$(CHECKOV)/.checkov: requirements/checkov.txt
 
 .PHONY: install install-test install-lint
 install: $(VENV)/.local
 install-test: $(VENV)/.test
-install-lint: $(VENV)/.lint $(DEPLOY)/.deploy
+install-lint: $(VENV)/.lint $(DEPLOY)/.deploy $(CHECKOV)/.checkov
 
 # --- A sizing on this machine ------------------------------------------------------------------
 
@@ -118,7 +122,8 @@ test: $(VENV)/.test ## run all tests; ARGS="-k name" goes to pytest
 
 .PHONY: lint
 lint: install-lint ## check code, types, template, state machines, Dockerfile and scripts
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM="$(CURDIR)/$(DEPLOY)/bin/sam" tools/lint
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM="$(CURDIR)/$(DEPLOY)/bin/sam" \
+	    CHECKOV="$(CURDIR)/$(CHECKOV)/bin/checkov" tools/lint
 
 .PHONY: build
 build: $(DEPLOY)/.deploy ## sam build: one artifact for all functions, python3.13 on arm64
@@ -146,7 +151,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
     --no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 .PHONY: lock
 lock: $(VENV)/.uv ## write requirements/*.txt anew from *.in; UPGRADE=1 takes newer versions
-	@for each in uv test deploy; do \
+	@for each in uv test deploy checkov; do \
 	    $(COMPILE) requirements/$$each.in -o requirements/$$each.txt || exit 1; \
 	done
 	@for each in functions locust local lint plot sagemaker; do \
@@ -165,5 +170,5 @@ hugging-face-images: $(VENV)/.uv ## make the table of Hugging Face images anew f
 
 .PHONY: clean
 clean: ## remove environments, builds, results and caches
-	@rm -rf $(VENV) $(DEPLOY) $(SAGEMAKER) tools/asl-validator/node_modules .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(DEPLOY) $(CHECKOV) $(SAGEMAKER) tools/asl-validator/node_modules .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

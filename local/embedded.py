@@ -255,7 +255,7 @@ def _base_environment() -> dict[str, str]:
         "AWS_DEFAULT_REGION": REGION,
         # Never a real account's, whatever the machine is configured for.
         "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",  # opens nothing # nosec B105
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",

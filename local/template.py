@@ -119,7 +119,7 @@ class Stack:
         self.region = region
         self.account = account
         self.folder = path.parent
-        document = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 - a safe loader
+        document = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 - a safe loader # nosec B506
         self._globals: Mapping[str, Any] = document.get("Globals", {})
         self._conditions: Mapping[str, Any] = document.get("Conditions", {})
         self._mappings: Mapping[str, Any] = document.get("Mappings", {})

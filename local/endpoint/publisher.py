@@ -29,7 +29,7 @@ class Publisher:
             region_name=region,
             endpoint_url=cloudwatch_url,
             aws_access_key_id="local",
-            aws_secret_access_key="local",  # noqa: S106 - see above
+            aws_secret_access_key="local",  # noqa: S106 - see above # nosec B106
             config=Config(
                 connect_timeout=5,
                 read_timeout=10,
