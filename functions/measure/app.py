@@ -70,6 +70,7 @@ def handler(event: MeasureEvent, _context: LambdaContext) -> dict[str, Any]:
             observations=observations,
             workers=event.plan.workers,
             worker_vcpus=event.plan.worker_vcpus,
+            reason=event.plan.reason,
             started_at=event.started_epoch,
             finished_at=time.time(),
             files=f"s3://{event.bucket}/{event.prefix}",
@@ -108,6 +109,7 @@ def _observations(
             instance_count=event.plan.instance_count,
             period_seconds=period,
             waited_seconds=waited_seconds,
+            clock=result.clock,
         )
         if changed:
             reasons = f"{seen.invalid}; {changed}" if seen.invalid else changed

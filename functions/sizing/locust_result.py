@@ -25,6 +25,13 @@ class Saturation(_Frozen):
     tps: float
 
 
+class ClockOffset(_Frozen):
+    """How far AWS's clock was ahead of the leader's, and how well that is known."""
+
+    offset_seconds: float
+    uncertainty_seconds: float
+
+
 class LocustStep(_Frozen):
     """One step, over its steady window."""
 
@@ -51,6 +58,8 @@ class LocustResult(_Frozen):
     started_at: float
     finished_at: float
     workers: int
+    #: None where no answer of AWS's told the time.
+    clock: ClockOffset | None = None
     saturation: Saturation | None = None
     steps: tuple[LocustStep, ...] = ()
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from sizing.errors import MetricsIncomplete
 from sizing.instance import InstanceFacts
-from sizing.locust_result import LocustStep
+from sizing.locust_result import ClockOffset, LocustStep
 from sizing.observation import Latency, Observation, Window
 
 INVOCATION_NAMESPACE = "AWS/SageMaker"
@@ -28,6 +28,11 @@ LONGEST_DELAY_SECONDS = 240
 COUNT_TOLERANCE = 0.02
 #: The same in requests: those at the window's two edges.
 _COUNT_SLACK = 3
+#: How far the clocks of leader and CloudWatch may surely be apart, as a fraction of the window: so
+#: much of CloudWatch's data is then of another rate. The tolerance for counts has the same reason.
+CLOCK_TOLERANCE = COUNT_TOLERANCE
+#: The same in seconds: instances are no more precise in when they publish.
+_CLOCK_SLACK = 0.5
 
 #: Periods that GetMetricData takes below one minute, seconds.
 _SHORT_PERIODS = (30, 20, 10, 5, 1)
@@ -89,6 +94,7 @@ def observe(
     instance_count: int,
     period_seconds: int,
     waited_seconds: float,
+    clock: ClockOffset | None = None,
 ) -> Observation:
     """The observation of one step.
 
@@ -108,6 +114,7 @@ def observe(
         period_seconds: The endpoint's metric period.
         waited_seconds: How long ago the load test ended. After ``LONGEST_DELAY_SECONDS`` what
             is missing makes the observation invalid, and is no longer waited for.
+        clock: How far AWS's clock was ahead of the leader's; None if unknown.
 
     Raises:
         MetricsIncomplete: Data are missing and may still come, or there are none to go by.
@@ -124,6 +131,7 @@ def observe(
         *(fault for fault in missing if fault),
         *(read.extra_samples(metric, instance_count) for metric, _, _ in resources),
         read.disagreement(step),
+        clocks_apart(clock, window),
     ]
     no_utilization = not all(read.samples(metric) for metric, _, _ in resources)
     if no_utilization or (any(missing) and waited_seconds <= LONGEST_DELAY_SECONDS):
@@ -158,6 +166,19 @@ def observe(
         instances_reporting=read.instances_reporting(busiest, instance_count),
         client_limited=step.client_limited,
         invalid="; ".join(fault for fault in faults if fault) or None,
+    )
+
+
+def clocks_apart(clock: ClockOffset | None, window: Window) -> str | None:
+    """By how much the clocks of leader and CloudWatch surely differ, if that is too much."""
+    if clock is None:
+        return None
+    surely = abs(clock.offset_seconds) - clock.uncertainty_seconds
+    if surely <= max(CLOCK_TOLERANCE * (window.end - window.start), _CLOCK_SLACK):
+        return None
+    return (
+        "the clocks of the load generator and of AWS are apart: "
+        f"{clock.offset_seconds:+.1f} s, known to {clock.uncertainty_seconds:.1f} s"
     )
 
 

@@ -185,6 +185,8 @@ class LoadTestRecord(_Frozen):
     observations: tuple[Observation, ...] = ()
     workers: int = 1
     worker_vcpus: int = 1
+    #: Why this load test was run, and why with so many workers, as it was planned.
+    reason: str = ""
     #: Epoch seconds: from before scaling and starting the tasks to the end of measuring.
     started_at: float = 0.0
     finished_at: float = 0.0

@@ -83,6 +83,8 @@ class LoadTestResult(_Frozen):
     saturation_tps: float | None = None
     workers: int
     worker_vcpus: int
+    #: Why it was run, and why with so many workers.
+    reason: str = ""
     #: ISO 8601, UTC.
     started_at: str | None = None
     finished_at: str | None = None
@@ -427,6 +429,7 @@ def _load_test(sizing: Sizing | None, record: LoadTestRecord) -> LoadTestResult:
         cause=record.cause,
         files=record.files,
         observations=record.observations,
+        reason=record.reason,
     )
 
 

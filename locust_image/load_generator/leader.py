@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ _HOPELESS_LATENCY = 0.9
 _POLL = 0.05
 #: How often the leader looks whether a worker could not start, seconds.
 _LOOK = 1.0
+#: How often it looks at AWS's clock, seconds: not a whole number, as that clock shows no fractions.
+_CLOCK_LOOK = 7.3
 
 
 class Leader:
@@ -165,7 +168,7 @@ class Leader:
     # --- The test -------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        bookkeeper = gevent.spawn(self._keep_cpu)
+        keepers = [gevent.spawn(self._keep_cpu), gevent.spawn(self._keep_clock)]
         try:
             self._await_ready()
             if self._spec.burst is not None:
@@ -178,7 +181,7 @@ class Leader:
             log.exception("The leader failed")
             self._fail("LeaderFailed", f"{type(error).__name__}: {error}")
         finally:
-            bookkeeper.kill(block=False)
+            gevent.killall(keepers, block=False)
             self._end()
 
     def _await_ready(self) -> None:
@@ -377,6 +380,12 @@ class Leader:
             self._test.leader_cpu[int(time.time()) - 1] = cpu - before
             before = cpu
 
+    def _keep_clock(self) -> None:
+        while True:
+            gevent.sleep(_CLOCK_LOOK)
+            with contextlib.suppress(StorageError):
+                self._storage.read("leader.json")
+
     # --- The end --------------------------------------------------------------------------------
 
     def _end(self) -> None:
@@ -401,6 +410,7 @@ class Leader:
         failure = None
         if self._failure is not None:
             failure = result.Failure(self._failure.name, str(self._failure))
+        self._test.clock = self._storage.clock.offset
         document = result.document(self._test, failure, time.time())
         try:
             consequence = failure is not None and failure.name in {"Interrupted", "WorkersMissing"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from load_generator.clocks import ClockOffset
 from load_generator.histogram import Histogram
 from load_generator.ledger import Ledger, Second
 from load_generator.limits import ClientFigures, Delay, client_limited
@@ -61,6 +62,8 @@ class LoadTest:
     steps: list[Step] = field(default_factory=list)
     #: CPU time of the leader's own process by epoch second, seconds.
     leader_cpu: dict[int, float] = field(default_factory=dict)
+    #: How far AWS's clock is ahead of the leader's.
+    clock: ClockOffset | None = None
 
     @classmethod
     def of(cls, spec: Spec, started_at: float) -> LoadTest:
@@ -86,6 +89,7 @@ def document(test: LoadTest, failure: Failure | None, finished_at: float) -> Jso
         "finished_at": finished_at,
         "workers": test.workers,
         "worker_vcpus": test.worker_vcpus,
+        "clock": _clock(test.clock),
         "saturation": _saturation(test.stages),
         # Steps that did not come to the end of their window have no figures.
         "steps": [
@@ -120,6 +124,15 @@ def write_failure(storage: Storage, test: LoadTest, failure: Failure) -> None:
             storage.write("load_test.json", content)
     except StorageError:
         log.exception("load_test.json could not be written")
+
+
+def _clock(clock: ClockOffset | None) -> Json | None:
+    if clock is None:
+        return None
+    return {
+        "offset_seconds": round(clock.offset, 3),
+        "uncertainty_seconds": round(clock.uncertainty, 3),
+    }
 
 
 def _saturation(stages: Sequence[Stage]) -> Json | None:

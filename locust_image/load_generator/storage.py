@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -10,6 +12,8 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from load_generator.clocks import ServerClock
+
 
 class StorageError(Exception):
     """A file cannot be read or written; names it and says why."""
@@ -17,6 +21,9 @@ class StorageError(Exception):
 
 class Storage(Protocol):
     """The files of a load test, by name under its URI."""
+
+    #: The clock of whoever keeps them, as far as their answers told.
+    clock: ServerClock
 
     def read(self, name: str) -> bytes | None:
         """A file's content; None if there is no such file."""
@@ -39,11 +46,13 @@ class S3Storage:
         )
         # Its methods are made at run time, of the service's model.
         self._s3: Any = session.create_client("s3", config=config)
+        self.clock = ServerClock()
 
     def read(self, name: str) -> bytes | None:
         key = self._prefix + name
         try:
-            content: bytes = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            answer = self._call(self._s3.get_object, Bucket=self._bucket, Key=key)
+            content: bytes = answer["Body"].read()
         except ClientError as error:
             if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
                 return None
@@ -55,17 +64,30 @@ class S3Storage:
     def write(self, name: str, content: bytes) -> None:
         key = self._prefix + name
         try:
-            self._s3.put_object(
-                Bucket=self._bucket, Key=key, Body=content, ContentType="application/json"
+            self._call(
+                self._s3.put_object,
+                Bucket=self._bucket,
+                Key=key,
+                Body=content,
+                ContentType="application/json",
             )
         except (ClientError, BotoCoreError) as error:
             raise StorageError(f"s3://{self._bucket}/{key}: {error}") from error
+
+    def _call(self, operation: Callable[..., Any], **parameters: str | bytes) -> Any:
+        sent = time.time()
+        answer = operation(**parameters)
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        self.clock.answered(headers.get("date"), sent, time.time())
+        return answer
 
 
 class DirectoryStorage:
     """Files in a directory."""
 
     def __init__(self, uri: str) -> None:
+        # This machine's own, of which there is nothing to learn.
+        self.clock = ServerClock()
         self._directory = Path(urlsplit(uri).path)
 
     def read(self, name: str) -> bytes | None:

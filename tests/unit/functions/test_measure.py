@@ -126,6 +126,7 @@ def test_a_load_test_becomes_a_record_with_verdicts(
     record = load_test.measure()
     assert (record.load_test_id, record.instance_count) == ("ml-m5-12xlarge-8-verify-2", 8)
     assert (record.purpose, record.error) == (Purpose.VERIFY, None)
+    assert record.reason == "what one instance can do"
     assert record.saturation_tps == 199.8
     assert (record.started_at, record.finished_at) == (START - 300, NOW)
     assert record.files == f"s3://results-bucket/{PREFIX}"
@@ -194,6 +195,14 @@ def test_an_endpoint_that_changed_invalidates_all(
 ) -> None:
     load_test.endpoint = endpoint
     assert [each.invalid for each in load_test.measure().observations] == [reason, reason]
+
+
+def test_clocks_apart_invalidate_all(load_test: LoadTest) -> None:
+    load_test.file["clock"] = {"offset_seconds": -0.3, "uncertainty_seconds": 0.4}
+    assert [each.invalid for each in load_test.measure().observations] == [None, None]
+    load_test.file["clock"] = {"offset_seconds": -30.3, "uncertainty_seconds": 0.4}
+    reasons = [each.invalid for each in load_test.measure().observations]
+    assert all("are apart: -30.3 s" in str(reason) for reason in reasons)
 
 
 def test_a_failed_load_test_has_no_figures(load_test: LoadTest) -> None:

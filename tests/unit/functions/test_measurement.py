@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sizing.errors import MetricsIncomplete
 from sizing.instance import InstanceFacts
-from sizing.locust_result import LocustStep
+from sizing.locust_result import ClockOffset, LocustStep
 from sizing.measurement import LONGEST_DELAY_SECONDS, longest_tile, observe
 from sizing.observation import Observation, Window
 from tests.unit.functions.made_up import facts
@@ -34,6 +34,7 @@ def observed(
     instances: int = 8,
     waited_seconds: float = 20,
     window: Window = WINDOW,
+    clock: ClockOffset | None = None,
 ) -> Observation:
     chosen = instance_type or facts()
     return observe(
@@ -44,6 +45,7 @@ def observed(
         instance_count=instances,
         period_seconds=PERIOD,
         waited_seconds=waited_seconds,
+        clock=clock,
     )
 
 
@@ -257,3 +259,40 @@ class TestInvalid:
         seen = observed(CloudWatch(samples=twice))
         assert seen.invalid is None
         assert (seen.samples, seen.instances_reporting) == (96, 8)
+
+    @pytest.mark.parametrize(
+        "offset, uncertainty, apart",
+        [
+            # 2 % of a minute.
+            (1.19, 0.0, False),
+            (1.21, 0.0, True),
+            (-1.21, 0.0, True),
+            # A date to the second leaves half of one open: it may be as little as 1.1 s.
+            (1.6, 0.5, False),
+            (-1.8, 0.5, True),
+            (3600.0, 0.5, True),
+            (0.0, 30.0, False),
+        ],
+    )
+    def test_clocks_that_are_surely_apart(
+        self, offset: float, uncertainty: float, apart: bool
+    ) -> None:
+        clock = ClockOffset(offset_seconds=offset, uncertainty_seconds=uncertainty)
+        seen = observed(clock=clock)
+        expected = (
+            "the clocks of the load generator and of AWS are apart: "
+            f"{offset:+.1f} s, known to {uncertainty:.1f} s"
+        )
+        assert seen.invalid == (expected if apart else None)
+
+    @pytest.mark.parametrize("offset, apart", [(0.45, False), (0.55, True)])
+    def test_of_a_short_window_half_a_second_is_tolerated(self, offset: float, apart: bool) -> None:
+        clock = ClockOffset(offset_seconds=offset, uncertainty_seconds=0.0)
+        step = a_step(answers=1000, invocations=1000)
+        window = Window(start=START, end=START + 10)
+        assert (observed(step=step, window=window, clock=clock).invalid is not None) == apart
+
+    def test_every_reason_is_told(self) -> None:
+        clock = ClockOffset(offset_seconds=5.0, uncertainty_seconds=0.1)
+        seen = observed(CloudWatch(requests=1030), clock=clock)
+        assert str(seen.invalid).count("; ") == 1

@@ -68,9 +68,7 @@ def test_the_endpoint_is_shown(change: dict[str, Any]) -> None:
         pytest.param(
             {"lag": Delay(23.0, 20.0), "cpu_percent_max": 100.0}, "late", id="one core, 30,000/s"
         ),
-        pytest.param(
-            {"lag": Delay(27.0, 25.0), "cpu_percent_max": 98.0}, "late", id="half a core"
-        ),
+        pytest.param({"lag": Delay(27.0, 25.0), "cpu_percent_max": 98.0}, "late", id="half a core"),
         pytest.param(
             {"lag": Delay(5.1, 5.1)}, "5.1 ms in most seconds, more than 5.0 ms", id="late alone"
         ),

@@ -209,6 +209,7 @@ def load_test(
         observations=observations,
         workers=2,
         worker_vcpus=1,
+        reason=f"{count} to be tried; 2 load worker(s): 10000 TPS at 5000 TPS a vCPU (trusted)",
         started_at=start,
         finished_at=first + 90 * len(offers) + 20,
         files=f"s3://results/sizings/{SIZING_ID}/load-tests/{load_test_id}/",

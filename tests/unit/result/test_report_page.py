@@ -158,6 +158,9 @@ def test_every_observation_is_in_the_table() -> None:
         assert f"{seen.utilization_percent:.1f}\u00a0%" in table
     assert "CloudWatch counted 3.1 % fewer" in table
     assert "errors: timeout 3, model_error_500 12" in table
+    reasons = [record.reason for record in made.history if record.reason]
+    assert len(reasons) > 1
+    assert all(f"Why: {reason}." in html for reason in reasons)
 
 
 def test_statuses_look_different() -> None:
@@ -188,6 +191,7 @@ def hostile() -> Made:
             update={
                 "instance_type": HOSTILE,
                 "cause": HOSTILE,
+                "reason": HOSTILE,
                 "observations": tuple(
                     each.model_copy(update={"invalid": HOSTILE, "errors": {HOSTILE: 1}})
                     for each in record.observations
