@@ -23,7 +23,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_api._internal.models import moto_api_backend
 from moto.server import ThreadedMotoServer
 
-from local import clients, cloudwatch, ecs, events, lambda_, sagemaker, stepfunctions
+from local import clients, cloudwatch, dynamodb, ecs, events, lambda_, sagemaker, stepfunctions
 from local.casing import to_api
 from local.clients import REGION
 from local.endpoint.behaviour import ModelCatalogue
@@ -165,6 +165,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         yield from ecs.patches(self.tasks)
         yield from sagemaker.patches(sagemaker.Endpoints(self.endpoints, self._models))
         yield from cloudwatch.patches(self.metrics)
+        yield from dynamodb.patches()
         yield from events.patches()
 
     def _publish_end(self, end: ExecutionEnd) -> None:
@@ -211,6 +212,8 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         s3 = self.client("s3")
         for logical_id, _ in self.stack.resources("AWS::S3::Bucket"):
             s3.create_bucket(Bucket=self.stack.ref(logical_id))
+        for _, table in self.stack.resources("AWS::DynamoDB::Table"):
+            dynamodb.create(self.client("dynamodb"), table)
         sns = self.client("sns")
         for logical_id, _ in self.stack.resources("AWS::SNS::Topic"):
             sns.create_topic(Name=self.stack.ref(logical_id).rpartition(":")[2])

@@ -13,6 +13,10 @@ class Environment:
     #: Before all names of resources that sizings create; the roles' policies are bound to it.
     name_prefix: str
     results_bucket: str
+    #: Days after which results are deleted.
+    result_retention_days: float
+    #: The table of locks and history.
+    table_name: str
     cluster_arn: str
     #: Role that the models' containers run with.
     model_execution_role_arn: str
@@ -28,6 +32,8 @@ class Environment:
         return cls(
             name_prefix=os.environ["NAME_PREFIX"],
             results_bucket=os.environ["RESULTS_BUCKET"],
+            result_retention_days=float(os.environ["RESULT_RETENTION_DAYS"]),
+            table_name=os.environ["TABLE_NAME"],
             cluster_arn=os.environ["CLUSTER_ARN"],
             model_execution_role_arn=os.environ["MODEL_EXECUTION_ROLE_ARN"],
             region=os.environ["AWS_REGION"],

@@ -8,8 +8,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from aws import sizing_table
 from aws.clients import client
-from sizing import names
+from sizing import lock, names
 from sizing.leftovers import Found, Resource
 
 #: How AWS says that something is gone by now.
@@ -25,7 +26,11 @@ _TASKS_A_CALL = 100
 
 
 def find(
-    name_prefix: str, sizing_id: str | None, cluster: str, load_test_state_machine_arn: str
+    name_prefix: str,
+    sizing_id: str | None,
+    cluster: str,
+    load_test_state_machine_arn: str,
+    table: str,
 ) -> Found:
     """Everything that a sizing created, or that any did.
 
@@ -34,6 +39,7 @@ def find(
         sizing_id: The sizing; None for all.
         cluster: ARN of the load generators' cluster.
         load_test_state_machine_arn: The state machine that runs load tests.
+        table: Name of the table of locks.
 
     Raises:
         botocore.exceptions.ClientError: A list could not be read. What vanishes meanwhile is no
@@ -46,6 +52,7 @@ def find(
         models=tuple(_sagemaker("list_models", "Model", *sagemaker)),
         executions=tuple(_load_tests(load_test_state_machine_arn, sizing_id)),
         tasks=tuple(_tasks(cluster)),
+        locks=tuple(_locks(table)),
     )
 
 
@@ -134,3 +141,10 @@ def _tasks(cluster: str) -> Iterator[Resource]:
             tags = {tag["key"]: tag["value"] for tag in task.get("tags", ())}
             if names.SIZING_TAG in tags and task.get("desiredStatus") != "STOPPED":
                 yield Resource(task["taskArn"], tags)
+
+
+def _locks(table: str) -> Iterator[Resource]:
+    """Locks of models that anyone holds."""
+    for item in sizing_table.items(table, lock.PARTITION):
+        owner = {names.SIZING_TAG: item["sizing_id"], names.EXECUTION_TAG: item["owner"]}
+        yield Resource(item["sk"], owner)

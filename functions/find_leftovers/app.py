@@ -48,6 +48,7 @@ def handler(event: FindLeftoversEvent, _context: LambdaContext) -> dict[str, Any
         event.sizing,
         environment.cluster_arn,
         event.load_test_state_machine_arn,
+        environment.table_name,
     )
     if event.sizing:
         found = leftovers.of_sizing(found, event.sizing)

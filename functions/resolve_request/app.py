@@ -12,11 +12,12 @@ from pydantic import AwareDatetime, BaseModel
 from aws import instance_types, models, prices, s3_documents
 from aws.environment import Environment
 from aws.telemetry import Event, logger
-from sizing import cost, deployment, names, payloads, search
+from sizing import cost, deployment, lock, names, payloads, search
 from sizing.errors import InvalidRequest
 from sizing.instance import InstanceFacts, Sizing
 from sizing.load_test import LoadTestPlan
 from sizing.load_test_run import load_test_input, payload_source
+from sizing.model_key import model_key
 from sizing.request import Payload, Payloads, Request, parse_request
 
 
@@ -44,8 +45,9 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
     """Resolve a request.
 
     Returns:
-        The sizing, its estimate, and each candidate with the API requests that deploy it and its
-        baseline load test; no candidates in a dry run, which deploys nothing.
+        The sizing, its estimate, the terms on which it takes its model's lock, and each candidate
+        with the API requests that deploy it and its baseline load test; no candidates in a dry
+        run, which deploys nothing.
 
     Raises:
         InvalidRequest: The request can't be carried out as written; nothing was created.
@@ -65,6 +67,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
         for candidate in candidates
     }
     first_payload = _checked_payload(request.payloads, execution.account)
+    key = model_key(request.model, account=execution.account, region=environment.region)
     sizing = Sizing(
         sizing_id=sizing_id,
         execution_arn=execution.arn,
@@ -91,6 +94,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
     return {
         "sizing": sizing.model_dump(mode="json"),
         "dry_run": request.dry_run,
+        "lock": lock.terms(request, key).model_dump(mode="json"),
         "estimate": {
             "cost_usd": estimate.cost_usd,
             "minutes": estimate.minutes,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sizing import names
+from sizing import lock, names
 
 #: Endpoint statuses that DeleteEndpoint accepts; in all others it is refused, for as long as
 #: whatever is in progress takes.
@@ -22,7 +22,7 @@ _LIVE = frozenset({"RUNNING", "PENDING_REDRIVE"})
 class Resource:
     """Something that carries a sizing's tags."""
 
-    #: Name; the ARN of an execution or a task.
+    #: Name; the ARN of an execution or a task; of a lock the model's key.
     name: str
     tags: Mapping[str, str]
     #: Of an endpoint.
@@ -51,6 +51,8 @@ class Found:
     executions: tuple[Resource, ...] = ()
     #: Load generators that run or are about to.
     tasks: tuple[Resource, ...] = ()
+    #: Locks of models, tagged with their owner.
+    locks: tuple[Resource, ...] = ()
 
     def only(self, wanted: Callable[[Resource], bool]) -> Found:
         """The same without what is not wanted."""
@@ -60,6 +62,7 @@ class Found:
             tuple(filter(wanted, self.models)),
             tuple(filter(wanted, self.executions)),
             tuple(filter(wanted, self.tasks)),
+            tuple(filter(wanted, self.locks)),
         )
 
     @property
@@ -71,6 +74,7 @@ class Found:
             "model": self.models,
             "execution": self.executions,
             "task": self.tasks,
+            "lock": self.locks,
         }
 
 
@@ -104,7 +108,8 @@ def removal(found: Found, cluster: str) -> dict[str, Any]:
     """What to remove now, and what to wait for.
 
     Endpoint configs and models are kept while their endpoint is being created or updated: it
-    still needs them, and SageMaker leaves the outcome open if they go.
+    still needs them, and SageMaker leaves the outcome open if they go. A lock is released when
+    nothing else of its sizing is left.
 
     Args:
         found: Everything that must go.
@@ -118,6 +123,9 @@ def removal(found: Found, cluster: str) -> dict[str, Any]:
     def free(resources: tuple[Resource, ...]) -> list[str]:
         return [each.name for each in resources if each.name not in busy]
 
+    unfinished = {
+        each.sizing_id for kind, of_kind in found.all.items() if kind != "lock" for each in of_kind
+    }
     left = [f"{kind}/{each.name}" for kind, of_kind in found.all.items() for each in of_kind]
     return {
         "anything": bool(left),
@@ -126,6 +134,11 @@ def removal(found: Found, cluster: str) -> dict[str, Any]:
         "delete_endpoints": [each.name for each in found.endpoints if each.status in _DELETABLE],
         "delete_endpoint_configs": free(found.endpoint_configs),
         "delete_models": free(found.models),
+        "release_locks": [
+            {"partition": lock.PARTITION, "model_key": each.name, "owner": each.execution_arn}
+            for each in found.locks
+            if each.sizing_id not in unfinished
+        ],
         "waiting": [
             {"name": each.name, "status": each.status}
             for each in found.endpoints

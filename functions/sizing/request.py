@@ -30,6 +30,8 @@ S3Uri = Annotated[
     str, StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/\S+$", max_length=1024)
 ]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+#: What a sizing does while another one of the same model runs.
+WhenLocked = Literal["WAIT", "FAIL"]
 
 
 class _Strict(BaseModel):
@@ -200,6 +202,7 @@ class Request(_Strict):
     measurement: Measurement = Field(default_factory=Measurement)
     routing: Routing = "LEAST_OUTSTANDING_REQUESTS"
     load: Load = Field(default_factory=Load)
+    when_locked: WhenLocked = "WAIT"
     dry_run: bool = False
     tags: Annotated[
         dict[

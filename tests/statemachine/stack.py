@@ -26,6 +26,7 @@ from local.embedded import EmbeddedAws
 from local.endpoint.behaviour import ModelBehaviour, load_models
 from local.image import Image
 from local.stepfunctions import HistoryEvent, client_of_interpreter
+from sizing import lock
 from sizing.names import sizing_id
 from tests.statemachine import stub_task
 
@@ -266,12 +267,22 @@ class StackUnderTest:
         return [
             *(name for name in names if prefix in name),
             *(task.task_arn for task in self.aws.tasks.running()),
+            *(f"lock/{model_key}" for model_key in self.locks()),
             *(
                 arn
                 for machine in ("SizingStateMachine", "LoadTestStateMachine", "CleanUpStateMachine")
                 for arn in self.executions(machine, "RUNNING")
             ),
         ]
+
+    def locks(self) -> dict[str, str]:
+        """Owners of the locks that are held, by the model's key."""
+        held = self.aws.client("dynamodb").query(
+            TableName=self.aws.stack.ref("SizingTable"),
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": lock.PARTITION}},
+        )["Items"]
+        return {item["sk"]["S"]: item["owner"]["S"] for item in held}
 
     def settle(self, seconds: float = 20) -> list[str]:
         """What is left when everything that an event set off has ended."""

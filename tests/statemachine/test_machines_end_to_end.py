@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from local import events, models
+from sizing import lock
 from sizing.names import sizing_id
 from tests.statemachine.stack import (
     StackUnderTest,
@@ -245,6 +247,144 @@ def test_a_notification_that_fails_is_not_a_success(stack: StackUnderTest) -> No
     with stack.refused("sns", "Publish", "AuthorizationErrorException", only="SIZED"):
         execution = stack.run("SizingStateMachine", a_request())
     assert (execution.status, execution.error) == ("FAILED", "NotificationFailed")
+
+
+# --- sizing: one per model at a time ------------------------------------------------------------
+
+LOCK = "hugging_face/model"
+
+
+def hold_lock(stack: StackUnderTest, owner: str, *, seconds: int = 3600) -> None:
+    """Put a lock of the model there, as an execution that could not release it left it."""
+    item = {"pk": lock.PARTITION, "sk": LOCK, "owner": owner, "sizing_id": sizing_id(owner)}
+    stack.aws.client("dynamodb").put_item(
+        TableName=stack.aws.stack.ref("SizingTable"),
+        Item={
+            **{name: {"S": value} for name, value in item.items()},
+            "acquired_at": {"S": "2026-01-01T00:00:00.000Z"},
+            "expires_at": {"N": str(int(time.time()) + seconds)},
+        },
+    )
+
+
+def of_nobody(stack: StackUnderTest) -> str:
+    """The ARN of an execution that there is no record of."""
+    machine = stack.aws.state_machine_arn("SizingStateMachine")
+    return machine.replace(":stateMachine:", ":execution:") + ":long-ago"
+
+
+def test_a_second_sizing_of_the_model_runs_after_the_first(stack: StackUnderTest) -> None:
+    created: list[tuple[str, str]] = []
+
+    def note(params: Any, **_: Any) -> None:
+        created.append((json.loads(params["body"])["ModelName"], stack.locks()[LOCK]))
+
+    with stack.before("sagemaker", "CreateModel", note):
+        started = [stack.start("SizingStateMachine", a_request()) for _ in range(2)]
+        ended = [stack.wait(arn) for arn in started]
+    first, second = sorted(ended, key=lambda each: "WaitForLock" in each.states)
+    assert [each.output["status"] for each in ended] == ["SIZED", "SIZED"]
+    assert "ReadLock" not in first.states
+    assert second.states.index("WaitForLock") < second.states.index("Baselines")
+    assert second.states.count("ResolveRequest") == 2  # what it waited for may matter to it
+    assert len(created) == 2
+    assert all(sizing_id(owner) in model for model, owner in created)
+    # Its time counts from when it was its turn.
+    assert (
+        stack.result(first)["sizing"]["finished_at"] <= stack.result(second)["sizing"]["started_at"]
+    )
+
+
+def test_a_sizing_that_does_not_wait_leaves_the_first_alone(stack: StackUnderTest) -> None:
+    stack.load_tests(baseline="hangs")
+    first = stack.start("SizingStateMachine", a_request())
+    stack.wait_for_task(2)
+    before = stack.left()
+    second = stack.run("SizingStateMachine", a_request(when_locked="FAIL"))
+    assert (second.status, second.error) == ("FAILED", "Locked")
+    assert f"{LOCK} is being sized by {first} since 20" in second.cause
+    assert "Baselines" not in second.states
+    assert subjects(stack.news(), "FAILED: Locked")
+    stack.wait_for_all("CleanUpStateMachine")
+    assert stack.left() == before
+    assert stack.locks() == {LOCK: first}
+    stack.aws.client("stepfunctions").stop_execution(executionArn=first)
+
+
+def test_a_sizing_that_is_aborted_while_it_waits(stack: StackUnderTest) -> None:
+    stack.load_tests(baseline="hangs")
+    first = stack.start("SizingStateMachine", a_request())
+    stack.wait_for_task(2)
+    before = stack.left()
+    second = stack.start("SizingStateMachine", a_request(), name="waits")
+    stack.wait_for_state(second, "WaitForLock")
+    stack.aws.client("stepfunctions").stop_execution(executionArn=second)
+    assert stack.wait(second).status == "ABORTED"
+    deadline = time.monotonic() + 20
+    while not subjects(stack.news(), "waits ABORTED"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    stack.wait_for_all("CleanUpStateMachine")
+    assert stack.left() == before
+    stack.aws.client("stepfunctions").stop_execution(executionArn=first)
+
+
+def test_other_models_are_sized_meanwhile(stack: StackUnderTest) -> None:
+    hold_lock(stack, of_nobody(stack))
+    execution = stack.run("SizingStateMachine", a_request("half-broken"))
+    assert execution.output["status"] == "SIZED"
+    assert "ReadLock" not in execution.states
+    assert stack.locks() == {LOCK: of_nobody(stack)}
+    swept = stack.run("CleanUpStateMachine", {"sweep": True})
+    assert (swept.status, stack.locks()) == ("SUCCEEDED", {})
+
+
+@pytest.mark.parametrize("when_locked", ["WAIT", "FAIL"])
+def test_an_owner_that_has_ended_keeps_nobody_waiting(
+    stack: StackUnderTest, when_locked: str
+) -> None:
+    ended = stack.run("SizingStateMachine", a_request(dry_run=True)).arn
+    hold_lock(stack, ended if when_locked == "WAIT" else of_nobody(stack))
+    execution = stack.run("SizingStateMachine", a_request(when_locked=when_locked))
+    assert execution.output["status"] == "SIZED", execution.cause
+    assert "CleanUpAfterOwner" in execution.states
+    assert "WaitForLock" not in execution.states
+
+
+def test_nor_does_one_that_can_not_be_cleaned_up(stack: StackUnderTest) -> None:
+    hold_lock(stack, of_nobody(stack))
+    denied = stack.refused("dynamodb", "DeleteItem", "AccessDeniedException", only=":long-ago")
+    with denied:
+        execution = stack.run("SizingStateMachine", a_request())
+    assert execution.output["status"] == "SIZED", execution.cause
+    assert subjects(stack.news(), "NOT CLEANED UP")
+
+
+def test_a_lock_that_has_expired_is_free(stack: StackUnderTest) -> None:
+    hold_lock(stack, of_nobody(stack), seconds=-1)
+    execution = stack.run("SizingStateMachine", a_request(when_locked="FAIL"))
+    assert "ReadLock" not in execution.states
+
+
+def test_a_lock_that_was_taken_though_the_answer_was_lost(stack: StackUnderTest) -> None:
+    lost: list[Any] = []
+
+    def carry_out(params: Any, **_: Any) -> None:
+        if not lost:
+            lost.append(params)
+            stack.aws.client("dynamodb").put_item(**json.loads(params["body"]))
+
+    with stack.before("dynamodb", "PutItem", carry_out):
+        execution = stack.run("SizingStateMachine", a_request(when_locked="FAIL"))
+    assert lost
+    assert execution.output["status"] == "SIZED", execution.cause
+
+
+def test_without_its_lock_a_sizing_creates_nothing(stack: StackUnderTest) -> None:
+    with stack.refused("dynamodb", "PutItem", "AccessDeniedException", "not allowed"):
+        execution = stack.run("SizingStateMachine", a_request())
+    assert (execution.status, execution.error) == ("FAILED", "DynamoDb.DynamoDbException")
+    assert "Baselines" not in execution.states
 
 
 # --- clean_up -----------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +15,14 @@ from botocore.validate import ParamValidator
 from moto import mock_aws
 
 from aws import clients
+from local import dynamodb
+from local.template import Stack
 
+ROOT = Path(__file__).parents[3]
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 BUCKET = "results-bucket"
+TABLE = "endpoint-sizer"
 EXECUTION = f"arn:aws:states:{REGION}:{ACCOUNT}:execution:endpoint-sizer-sizing:run-1"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/endpoint-sizer-model"
 CLUSTER = f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/endpoint-sizer"
@@ -31,6 +37,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "NAME_PREFIX": "endpoint-sizer",
         "RESULTS_BUCKET": BUCKET,
+        "RESULT_RETENTION_DAYS": "400",
+        "TABLE_NAME": TABLE,
         "CLUSTER_ARN": CLUSTER,
         "MODEL_EXECUTION_ROLE_ARN": ROLE,
         "AWS_REGION": REGION,
@@ -41,14 +49,21 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@cache
+def _table() -> dict[str, Any]:
+    stack = Stack(ROOT / "template.yaml", region=REGION, account=ACCOUNT)
+    return stack.only("AWS::DynamoDB::Table")[1]
+
+
 @pytest.fixture
 def aws() -> Iterator[Callable[[str], Any]]:
-    """The embedded AWS, with the results bucket; gives the clients that the functions use.
+    """The embedded AWS, with results bucket and table; gives the clients that the functions use.
 
     The clients live on from test to test: making one takes longer than most tests.
     """
     with mock_aws():
         clients.client("s3").create_bucket(Bucket=BUCKET)
+        dynamodb.create(clients.client("dynamodb"), _table())
         yield clients.client
 
 

@@ -32,6 +32,7 @@ def all_of(arn: str, status: str = "InService") -> Found:
         models=(resource(name, arn),),
         executions=(resource(f"execution-of-{name}", arn),),
         tasks=(resource(f"task-of-{name}", arn),),
+        locks=(resource(f"model-of-{name}", arn),),
     )
 
 
@@ -49,6 +50,7 @@ def test_everything_of_a_sizing_goes() -> None:
         "delete_endpoints": [name],
         "delete_endpoint_configs": [name],
         "delete_models": [name],
+        "release_locks": [],  # the last thing
         "waiting": [],
         "names": [
             f"endpoint/{name}",
@@ -56,8 +58,19 @@ def test_everything_of_a_sizing_goes() -> None:
             f"model/{name}",
             f"execution/execution-of-{name}",
             f"task/task-of-{name}",
+            f"lock/model-of-{name}",
         ],
     }
+
+
+def test_a_lock_is_released_when_nothing_else_of_its_sizing_is_left() -> None:
+    both_locks = both(all_of(ARN, "Deleting"), Found(locks=all_of(OTHER_ARN).locks))
+    expected = {
+        "partition": "lock",
+        "model_key": f"model-of-p-{OTHER_ID}-ml-m5-large",
+        "owner": OTHER_ARN,
+    }
+    assert removal(both_locks, CLUSTER)["release_locks"] == [expected]
 
 
 def test_nothing_left_is_nothing_to_do() -> None:
