@@ -353,7 +353,8 @@ def test_what_a_clean_up_is_about(given, scope, machine):
     [
         ({"status": "ABORTED"}, "n ABORTED"),
         ({"status": "TIMED_OUT"}, "n TIMED_OUT"),
-        ({"status": "FAILED", "error": "States.Runtime"}, "n FAILED"),
+        ({"status": "FAILED", "error": "States.Runtime"}, "n FAILED: States.Runtime"),
+        ({"status": "FAILED", "error": "NotificationFailed"}, "n FAILED: NotificationFailed"),
         ({"status": "FAILED", "error": "InvalidRequest"}, ""),
         ({"status": "FAILED"}, ""),
         (None, ""),
