@@ -23,7 +23,17 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_api._internal.models import moto_api_backend
 from moto.server import ThreadedMotoServer
 
-from local import clients, cloudwatch, dynamodb, ecs, events, lambda_, sagemaker, stepfunctions
+from local import (
+    clients,
+    cloudwatch,
+    dynamodb,
+    ecs,
+    events,
+    lambda_,
+    quotas,
+    sagemaker,
+    stepfunctions,
+)
 from local.casing import to_api
 from local.clients import REGION
 from local.endpoint.behaviour import ModelCatalogue
@@ -77,6 +87,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
             template, region=REGION, account=DEFAULT_ACCOUNT_ID, parameters=parameters
         )
         self.metrics = cloudwatch.MetricStore()
+        self.quotas = quotas.ServiceQuotas()
         self.endpoints: EndpointServer
         self.tasks: ecs.Tasks
         #: Where all services answer but SageMaker Runtime.
@@ -167,6 +178,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         yield from cloudwatch.patches(self.metrics)
         yield from dynamodb.patches()
         yield from events.patches()
+        yield from quotas.patches(self.quotas)
 
     def _publish_end(self, end: ExecutionEnd) -> None:
         if self._closing:  # rules would start clean-ups of what ends with this process

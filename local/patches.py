@@ -29,6 +29,8 @@ class Patch:
     owner: type | ModuleType
     name: str
     replacement: Any
+    #: moto lacks it: it must not be there.
+    added: bool = False
 
     def __str__(self) -> str:
         owner = self.owner
@@ -41,7 +43,8 @@ class Patches(AbstractContextManager["Patches"]):
     """Applies patches for as long as the context lasts.
 
     Raises:
-        MotoChanged: On entry; moto is another version, or an attribute is not there.
+        MotoChanged: On entry; moto is another version, or an attribute is not there, or there
+            already.
     """
 
     def __init__(self, patches: Iterable[Patch]) -> None:
@@ -53,11 +56,12 @@ class Patches(AbstractContextManager["Patches"]):
         if installed != MOTO_VERSION:
             raise MotoChanged(f"moto {MOTO_VERSION} is needed, {installed} is installed")
         # Looked up in the owner itself: an inherited attribute is replaced where it is written.
-        missing = [str(patch) for patch in self._patches if patch.name not in vars(patch.owner)]
-        if missing:
-            raise MotoChanged(f"moto {installed} has no {', '.join(missing)}")
+        other = [p for p in self._patches if (p.name in vars(p.owner)) is p.added]
+        if other:
+            wrong = ", ".join(f"{'a' if patch.added else 'no'} {patch}" for patch in other)
+            raise MotoChanged(f"moto {installed} has {wrong}")
         for patch in self._patches:
-            self._originals.append((patch, vars(patch.owner)[patch.name]))
+            self._originals.append((patch, vars(patch.owner).get(patch.name)))
             setattr(patch.owner, patch.name, patch.replacement)
         return self
 
@@ -69,4 +73,7 @@ class Patches(AbstractContextManager["Patches"]):
     ) -> None:
         while self._originals:
             patch, original = self._originals.pop()
-            setattr(patch.owner, patch.name, original)
+            if patch.added:
+                delattr(patch.owner, patch.name)
+            else:
+                setattr(patch.owner, patch.name, original)

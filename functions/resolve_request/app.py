@@ -9,10 +9,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 from pydantic import AwareDatetime, BaseModel
 
-from aws import instance_types, models, prices, s3_documents
+from aws import instance_types, models, prices, quotas, s3_documents
 from aws.environment import Environment
 from aws.telemetry import Event, logger
-from sizing import cost, deployment, lock, names, payloads, search
+from sizing import cost, deployment, lock, names, payloads, quota, search
 from sizing.errors import InvalidRequest
 from sizing.instance import InstanceFacts, Sizing
 from sizing.load_test import LoadTestPlan
@@ -51,6 +51,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
 
     Raises:
         InvalidRequest: The request can't be carried out as written; nothing was created.
+        QuotaTooLow: A quota of the account does not allow what the request asks for.
     """
     execution, environment = event.execution, Environment.read()
     sizing_id = names.sizing_id(execution.arn)
@@ -76,9 +77,12 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
         request=request,
         candidates=candidates,
     )
+    known = quotas.read(quota.needed(request.instance_types))
+    sizing = quota.keep_to_endpoint_quotas(sizing, known)
     search.check_limits(sizing)
     # Planned before the payloads move to S3: the size of the bodies decides the workers.
-    plans = [search.baseline(sizing, candidate) for candidate in candidates]
+    plans = [search.baseline(sizing, candidate) for candidate in sizing.candidates]
+    sizing = quota.check_fargate(sizing, plans, known)
     estimate = cost.estimate(sizing, plans)
     if not request.dry_run:
         sizing = _with_small_payloads(sizing, environment)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sizing import prices
-from sizing.fleet import plan_fleet
+from sizing.fleet import LEADER_VCPUS, plan_fleet
 from sizing.instance import InstanceFacts, Sizing
 from sizing.load_test import LoadTestPlan, Purpose
 from sizing.observation import LoadTestRecord
@@ -156,7 +156,7 @@ def estimate(sizing: Sizing, baselines: Sequence[LoadTestPlan]) -> Estimate:
         baselines: The first load test of each candidate; they run side by side.
 
     Returns:
-        Cost and minutes with the dearest candidate verified at ``limits.max_instances``.
+        Cost and minutes with the dearest candidate verified at the most instances allowed.
     """
     limits = sizing.request.limits
     first = [estimate_load_test(sizing, plan) for plan in baselines]
@@ -169,7 +169,11 @@ def estimate(sizing: Sizing, baselines: Sequence[LoadTestPlan]) -> Estimate:
         + METRICS_SECONDS
     )
     dearest = max(
-        _endpoint_cost(facts, sizing.prior_counts.get(facts.instance_type, limits.max_instances), 1)
+        _endpoint_cost(
+            facts,
+            sizing.prior_counts.get(facts.instance_type, sizing.max_instances(facts.instance_type)),
+            1,
+        )
         for facts in sizing.candidates
     )
     idle = sum(_endpoint_cost(facts, 1, 1) for facts in sizing.candidates)
@@ -187,8 +191,8 @@ def _endpoint_cost(facts: InstanceFacts, count: int, seconds: float) -> float:
 
 
 def _fargate_cost(workers: int, worker_vcpus: int, seconds: float) -> float:
-    """Cost of the workers and of the leader, a task of one vCPU."""
-    vcpus = workers * worker_vcpus + 1
+    """Cost of the workers and of the leader."""
+    vcpus = workers * worker_vcpus + LEADER_VCPUS
     hourly = prices.FARGATE_VCPU_HOUR_USD + GIB_PER_VCPU * prices.FARGATE_GIB_HOUR_USD
     return vcpus * hourly * seconds / 3600
 

@@ -22,6 +22,8 @@ _PLANNED_CPU_PERCENT = 60.0
 #: CPU below which a measurement says little about the rate, percent of a worker's share.
 _IDLE_CPU_PERCENT = 3.0
 _MOST_WORKERS = 200
+#: vCPUs of the leader's task, as the task definition in template.yaml has them.
+LEADER_VCPUS = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ class InstanceFacts(BaseModel):
     hourly_price_usd: float | None = Field(default=None, gt=0)
     #: Where the price is from, such as "Price List API" or "bundled table of 2026-09-27".
     price_source: str = ""
+    #: Instances that the account's quota allows, where that is less than the request's limit.
+    max_instances: int | None = Field(default=None, ge=1)
 
 
 class Sizing(BaseModel):
@@ -40,6 +42,14 @@ class Sizing(BaseModel):
     prior_counts: dict[str, int] = Field(default_factory=dict)
     #: Workers that the earlier sizing's load test at that count needed, by type.
     prior_workers: dict[str, int] = Field(default_factory=dict)
+    #: What the result must say about how the sizing was set up.
+    notes: tuple[str, ...] = ()
+
+    def max_instances(self, instance_type: str) -> int:
+        """Instances that a candidate may have at the most: the request's limit, or the quota's."""
+        lowered = self.facts(instance_type).max_instances
+        limit = self.request.limits.max_instances
+        return limit if lowered is None else min(limit, lowered)
 
     def facts(self, instance_type: str) -> InstanceFacts:
         """The facts of a candidate.

@@ -159,7 +159,7 @@ def _searched(
         plan = verification_plan(sizing, evidence, saving, history, reason)
         return _open(evidence, plan, saving)
     predicted = _likeliest_last(evidence, bad)
-    most = sizing.request.limits.max_instances
+    most = sizing.max_instances(evidence.facts.instance_type)
     possible = evidence.smallest_count(-OUT_OF_QUESTION, above=bad)
     if possible is None or possible > most:
         known = known_to_serve(evidence, "limits.max_instances")

@@ -64,10 +64,11 @@ def closed(evidence: Evidence, status: CandidateStatus, reason: str) -> Candidat
 def too_many(evidence: Evidence, predicted: int | None, most: int) -> CandidateOutcome:
     """A candidate that would need more instances than ``limits.max_instances``."""
     needed = "no number of instances" if predicted is None else f"about {instances(predicted)}"
+    lowered = ", lowered to the account's quota" if evidence.facts.max_instances == most else ""
     return CandidateOutcome(
         instance_type=evidence.facts.instance_type,
         status=CandidateStatus.TARGET_NOT_MET,
-        reason=f"{needed} would serve the target; limits.max_instances is {most}",
+        reason=f"{needed} would serve the target; limits.max_instances is {most}{lowered}",
         instance_count=predicted,
         count_interval=None if predicted is None else _interval(evidence, predicted),
         limiting_resource=_limiting_resource(evidence, predicted),

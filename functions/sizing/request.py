@@ -166,6 +166,8 @@ class Limits(_Strict):
     max_load_tests: Annotated[int, Field(ge=1, le=100)] = 8
     max_cost_usd: Positive | None = None
     max_minutes: Positive | None = None
+    #: Keep to the account's quotas by lowering max_instances, instead of refusing the request.
+    lower_to_quota: bool = False
 
 
 class Measurement(_Strict):

@@ -151,7 +151,7 @@ class Result(_Frozen):
     error: Failure | None = None
     #: Of a dry run: {cost_usd, minutes, load_tests}.
     estimate: dict[str, Any] | None = None
-    #: What is missing from this result or its report, and why.
+    #: What the reader must know besides: what is missing, and why; limits that were lowered.
     notes: tuple[str, ...] = ()
 
 
@@ -216,7 +216,7 @@ def build_result(
         ),
         error=failure,
         estimate=estimate,
-        notes=tuple(notes),
+        notes=(*(sizing.notes if sizing is not None else ()), *notes),
     )
     return _document(result)
 
@@ -394,13 +394,19 @@ def _recommendation(
         autoscaling=autoscaling.advise(
             instance_type=outcome.instance_type,
             instance_count=count,
-            max_instances=sizing.request.limits.max_instances if sizing is not None else count,
+            max_instances=_most_instances(sizing, outcome.instance_type) or count,
             tps_per_instance=outcome.tps_per_instance_at_band_middle,
             saturation_tps=max(saturation, default=None),
             model_latency_ms=seen.model_latency_ms.mean,
         ),
         count_interval=_interval(outcome),
     )
+
+
+def _most_instances(sizing: Sizing | None, instance_type: str) -> int | None:
+    """Instances that a candidate may have; None where that is not known."""
+    types = [each.instance_type for each in sizing.candidates] if sizing is not None else []
+    return sizing.max_instances(instance_type) if sizing and instance_type in types else None
 
 
 def cost_per_million(hourly_cost_usd: float | None, tps: float) -> float | None:
@@ -423,13 +429,13 @@ def _load_test(sizing: Sizing | None, record: LoadTestRecord) -> LoadTestResult:
         saturation_tps=record.saturation_tps,
         workers=record.workers,
         worker_vcpus=record.worker_vcpus,
+        reason=record.reason,
         started_at=_iso(record.started_at),
         finished_at=_iso(record.finished_at),
         error=record.error,
         cause=record.cause,
         files=record.files,
         observations=record.observations,
-        reason=record.reason,
     )
 
 

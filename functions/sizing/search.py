@@ -182,11 +182,12 @@ def _why_left_open(state: Open, best: CandidateOutcome | None, limit: str | None
 
 def _prior_count(sizing: Sizing, facts: InstanceFacts) -> int | None:
     """The earlier count to start at, given to the one candidate that is cheapest there."""
-    most = sizing.request.limits.max_instances
     costs = {
         each.instance_type: hourly_cost(each, sizing.prior_counts[each.instance_type])
         for each in sizing.candidates
-        if 1 <= sizing.prior_counts.get(each.instance_type, 0) <= most
+        if 1
+        <= sizing.prior_counts.get(each.instance_type, 0)
+        <= sizing.max_instances(each.instance_type)
     }
     if facts.instance_type not in costs:
         return None

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from load_generator.spec import parse_json_lines, parse_spec
 from resolve_request.app import handler
-from sizing.errors import InvalidRequest
+from sizing.errors import CostLimit, InvalidRequest, QuotaTooLow, TimeLimit
 from sizing.instance import Sizing
 from sizing.load_test import LoadTestPlan
 from tests.unit.functions.made_up import EXECUTION_ARN, SIZING_ID, STARTED_AT, a_request
@@ -35,6 +35,22 @@ def price_document(usd: str, unit: str = "Hrs", sku: str = "A") -> str:
 @pytest.fixture(autouse=True)
 def price_list(answered: Answered) -> list[dict[str, Any]]:
     return answered("pricing", "GetProducts", lambda _: {"PriceList": [price_document("2.765")]})
+
+
+@pytest.fixture(autouse=True)
+def generous_quotas(answered: Answered) -> list[dict[str, Any]]:
+    """1,000 of everything."""
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        types = [f"ml.{each}" for each in ("m5.12xlarge", "m5.xlarge", "c5.xlarge", "g5.12xlarge")]
+        names = [f"{each} for endpoint usage" for each in types]
+        if request["ServiceCode"] == "fargate":
+            names = ["Fargate On-Demand vCPU resource count"]
+        code = "L-3032A538" if request["ServiceCode"] == "fargate" else "L-12345678"
+        return {"Quotas": [{"QuotaName": n, "QuotaCode": code, "Value": 1000.0} for n in names]}
+
+    answered("service-quotas", "ListAWSDefaultServiceQuotas", answer)
+    return answered("service-quotas", "ListServiceQuotas", answer)
 
 
 def resolve(**changes: Any) -> dict[str, Any]:
@@ -379,3 +395,47 @@ def packages(aws: Client, *statuses: str) -> list[str]:
         )["ModelPackageArn"]
         for status in statuses
     ]
+
+
+# --- Quotas --------------------------------------------------------------------------------------
+
+
+def quota_is(
+    answered: Answered, value: float, name: str = "ml.m5.12xlarge for endpoint usage"
+) -> None:
+    quota = {"QuotaName": name, "QuotaCode": "L-1", "Value": value}
+    for operation in ("ListServiceQuotas", "ListAWSDefaultServiceQuotas"):
+        answered("service-quotas", operation, lambda _: {"Quotas": [quota]})
+
+
+def test_too_low_a_quota_is_refused_before_anything_is_created(answered: Answered) -> None:
+    quota_is(answered, 2)
+    with pytest.raises(QuotaTooLow, match=r'"ml\.m5\.12xlarge for endpoint usage" \(L-1\) is 2'):
+        resolve()
+    resolve(limits={"max_instances": 2})
+
+
+def test_a_limit_is_lowered_to_the_quota_if_the_request_says_so(answered: Answered) -> None:
+    quota_is(answered, 2)
+    sizing = Sizing.model_validate(resolve(limits={"lower_to_quota": True})["sizing"])
+    assert sizing.max_instances("ml.m5.12xlarge") == 2
+    assert sizing.notes[0].startswith("limits.max_instances is 2 for ml.m5.12xlarge instead of 20")
+    assert "Fargate" in sizing.notes[1]  # which this account says nothing of
+
+
+def test_without_the_permission_to_read_quotas_a_sizing_goes_on(answered: Answered) -> None:
+    refusal = ClientError({"Error": {"Code": "AccessDeniedException"}}, "ListServiceQuotas")
+    for operation in ("ListServiceQuotas", "ListAWSDefaultServiceQuotas"):
+        answered("service-quotas", operation, lambda _: refusal)
+    answer = resolve()
+    assert len(answer["candidates"]) == 1
+    assert all("AccessDeniedException" in note for note in answer["sizing"]["notes"])
+    assert len(answer["sizing"]["notes"]) == 2
+
+
+@pytest.mark.parametrize("limit, error", [("max_cost_usd", CostLimit), ("max_minutes", TimeLimit)])
+def test_a_limit_too_small_for_the_first_load_test_has_its_own_name(
+    limit: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=rf"^limits\.{limit}: must be more than"):
+        resolve(limits={limit: 0.001})

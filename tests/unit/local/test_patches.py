@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local import cloudwatch, events, lambda_, stepfunctions
+from local import cloudwatch, events, lambda_, quotas, stepfunctions
 from local.patches import MOTO_VERSION, MotoChanged, Patch, Patches
 
 ROOT = Path(__file__).parents[3]
@@ -48,6 +48,15 @@ def test_replaces_nothing_if_one_attribute_is_missing(owner: type) -> None:
     assert Owner.static() == "original"
 
 
+def test_what_moto_lacks_is_added_and_taken_away() -> None:
+    with Patches([Patch(Owner, "new", lambda _self: "added", added=True)]):
+        assert Owner().new() == "added"  # type: ignore[attr-defined]
+    assert not hasattr(Owner, "new")
+    twice = Patches([Patch(Owner, "method", lambda: None, added=True)])
+    with pytest.raises(MotoChanged, match=r"has a .*Owner\.method"), twice:
+        pass
+
+
 def test_refuses_another_version_of_moto(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.version", lambda _: "9.9.9")
     with pytest.raises(MotoChanged, match=rf"{MOTO_VERSION} is needed, 9.9.9"), Patches([]):
@@ -65,6 +74,7 @@ def test_every_patched_attribute_is_there() -> None:
         *lambda_.patches(),
         *cloudwatch.patches(cloudwatch.MetricStore()),
         *events.patches(),
+        *quotas.patches(quotas.ServiceQuotas()),
     ]
     with Patches(patches):
         for patch in patches:

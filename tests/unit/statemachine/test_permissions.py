@@ -145,6 +145,8 @@ def test_only_what_has_no_name_of_ours_is_allowed_everywhere(template):
         "sagemaker:ListEndpoints",
         "sagemaker:ListModelPackages",
         "sagemaker:ListModels",
+        "servicequotas:ListAWSDefaultServiceQuotas",
+        "servicequotas:ListServiceQuotas",
     }
 
 
@@ -254,7 +256,11 @@ def test_the_longest_prefix_leaves_room_for_the_longest_instance_type(template):
 # --- Functions -----------------------------------------------------------------------------------
 
 #: IAM's names where they are not those of boto3.
-IAM_CLIENTS = {"stepfunctions": "states", "sagemaker-runtime": "sagemaker"}
+IAM_CLIENTS = {
+    "sagemaker-runtime": "sagemaker",
+    "service-quotas": "servicequotas",
+    "stepfunctions": "states",
+}
 IAM_ACTIONS = {"s3:HeadObject": "s3:GetObject"}
 #: Allowed though no function asks for it by name.
 UNASKED = {"logs:CreateLogStream", "logs:PutLogEvents", "s3:ListBucket"}

@@ -1,0 +1,57 @@
+"""The account's quotas, from Service Quotas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from aws.clients import client
+from aws.telemetry import logger
+from sizing.quota import Quota, QuotaKey, Quotas, UnknownQuota
+
+#: The first knows the quotas that were raised, the second also those that never were.
+_OPERATIONS = ("list_service_quotas", "list_aws_default_service_quotas")
+
+
+def read(keys: Iterable[QuotaKey]) -> Quotas:
+    """Quotas by their keys; one that can't be read says why, and is never an error."""
+    keys = list(keys)
+    found: dict[QuotaKey, Quota | UnknownQuota] = {}
+    for service in dict.fromkeys(key.service for key in keys):
+        found |= _of_service(service, [key for key in keys if key.service == service])
+    return found
+
+
+def _of_service(service: str, keys: list[QuotaKey]) -> dict[QuotaKey, Quota | UnknownQuota]:
+    found: dict[QuotaKey, Quota | UnknownQuota] = {}
+    why = "Service Quotas does not name it"
+    for operation in _OPERATIONS:
+        try:
+            for quota in _listed(operation, service):
+                for name_or_code in (quota.name, quota.code):
+                    key = QuotaKey(service, name_or_code)
+                    if key in keys:
+                        found.setdefault(key, quota)
+                if len(found) == len(keys):
+                    return found
+        except ClientError as error:
+            why = error.response["Error"]["Code"]
+        except BotoCoreError as error:
+            why = type(error).__name__
+    for key in keys:
+        if key not in found:
+            logger.warning("quota not known", extra={"quota": key.name_or_code, "why": why})
+            found[key] = UnknownQuota(why)
+    return found
+
+
+def _listed(operation: str, service: str) -> Iterator[Quota]:
+    """All quotas of a service, page by page as they are asked for: SageMaker has thousands."""
+    paginator = client("service-quotas").get_paginator(operation)
+    for page in paginator.paginate(ServiceCode=service, PaginationConfig={"PageSize": 100}):
+        each: Any
+        for each in page["Quotas"]:
+            if "Value" in each:  # absent where the quota could not be looked up
+                yield Quota(each["QuotaName"], each["QuotaCode"], each["Value"])

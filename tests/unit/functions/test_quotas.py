@@ -1,0 +1,69 @@
+"""Quotas are read page by page, from the applied ones first, and never fail a sizing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError
+
+from aws import quotas
+from sizing.quota import Quota, QuotaKey, UnknownQuota
+
+Answered = Callable[..., list[dict[str, Any]]]
+
+M5 = QuotaKey("sagemaker", "ml.m5.xlarge for endpoint usage")
+C5 = QuotaKey("sagemaker", "ml.c5.xlarge for endpoint usage")
+VCPUS = QuotaKey("fargate", "L-3032A538")
+
+
+def a_quota(name: str, code: str, value: float) -> dict[str, Any]:
+    return {"QuotaName": name, "QuotaCode": code, "Value": value}
+
+
+def test_names_and_codes_are_found_on_whatever_page_they_are(answered: Answered) -> None:
+    pages = {
+        ("sagemaker", None): ([a_quota("ml.m5.xlarge for training job usage", "L-1", 7)], "more"),
+        ("sagemaker", "more"): ([a_quota(M5.name_or_code, "L-2", 4)], "further"),
+        ("sagemaker", "further"): ([a_quota("never asked for", "L-3", 9)], None),
+        ("fargate", None): ([a_quota("Fargate vCPUs", "L-3032A538", 6)], None),
+    }
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        found, token = pages[request["ServiceCode"], request.get("NextToken")]
+        return {"Quotas": found, **({"NextToken": token} if token else {})}
+
+    requests = answered("service-quotas", "ListServiceQuotas", answer)
+    assert quotas.read([M5, VCPUS]) == {
+        M5: Quota(M5.name_or_code, "L-2", 4),
+        VCPUS: Quota("Fargate vCPUs", "L-3032A538", 6),
+    }
+    assert len(requests) == 3  # none after what was looked for
+
+
+def test_what_was_never_raised_is_among_the_defaults(answered: Answered) -> None:
+    applied = {"Quotas": [a_quota(M5.name_or_code, "L-2", 4)]}
+    defaults = [a_quota(M5.name_or_code, "L-2", 0), a_quota(C5.name_or_code, "L-4", 2)]
+    answered("service-quotas", "ListServiceQuotas", lambda _: applied)
+    answered("service-quotas", "ListAWSDefaultServiceQuotas", lambda _: {"Quotas": defaults})
+    found = quotas.read([M5, C5])
+    assert found == {M5: Quota(M5.name_or_code, "L-2", 4), C5: Quota(C5.name_or_code, "L-4", 2)}
+
+
+@pytest.mark.parametrize(
+    "failure, why",
+    [
+        (ClientError({"Error": {"Code": "AccessDeniedException"}}, "x"), "AccessDeniedException"),
+        (ConnectTimeoutError(endpoint_url="https://x"), "ConnectTimeoutError"),
+        ({"Quotas": []}, "Service Quotas does not name it"),
+        (  # as it answers where a quota can't be looked up
+            {"Quotas": [{"QuotaName": M5.name_or_code, "QuotaCode": "L-2"}]},
+            "Service Quotas does not name it",
+        ),
+    ],
+)
+def test_a_quota_that_can_not_be_read_says_why(answered: Answered, failure: Any, why: str) -> None:
+    for operation in ("ListServiceQuotas", "ListAWSDefaultServiceQuotas"):
+        answered("service-quotas", operation, lambda _: failure)
+    assert quotas.read([M5]) == {M5: UnknownQuota(why)}
