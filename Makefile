@@ -14,6 +14,9 @@ export REQUEST MODELS OUT MODEL TYPE COUNT
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS      := 1
 export SAM_CLI_TELEMETRY   := 0
+# Without bytecode, which images of containers often forbid, each of the hundred processes of the
+# tests would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -116,9 +119,11 @@ endpoint: $(VENV)/.local ## only a local endpoint: MODEL=<id> TYPE=<ml.x> COUNT=
 
 # --- Checks and build --------------------------------------------------------------------------
 
+# Three at once on two cores, as most tests wait most of the time; tests/conftest.py tells which of
+# them stay together. ARGS="-n 0" runs them one after the other.
 .PHONY: test
 test: $(VENV)/.test ## run all tests; ARGS="-k name" goes to pytest
-	@exec $(VENV)/bin/python -m pytest $(ARGS)
+	@exec $(VENV)/bin/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 .PHONY: lint
 lint: install-lint ## check code, types, template, state machines, Dockerfile and scripts

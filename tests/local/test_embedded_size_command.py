@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from sizing.answer import Status
 from sizing.result import Result, SizingFacts
 from tests.statemachine.stack import a_request
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 # Two vCPUs of 20 ms saturate at 100 TPS; 65 TPS are 65 % of one instance.
@@ -31,6 +34,9 @@ model:
   cpu_ms: 20
   startup_seconds: 0.1
 """
+
+#: What the command will have said, to standard output and error, and its exit code.
+Running = Future[tuple[str, str, int]]
 
 
 def files(folder: Path, **changes: Any) -> list[str]:
@@ -71,26 +77,14 @@ def finished(arguments: list[str], seconds: float) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-@pytest.mark.slow
-def test_a_sizing_from_the_request_to_the_result(tmp_path: Path) -> None:
-    code, out, err = finished(files(tmp_path), 200)
-    assert (code, err) == (0, ""), out
-
-    result = Result.model_validate_json((tmp_path / "out" / "result.json").read_text())
-    assert result.status is Status.SIZED
-    assert result.recommendation is not None
-    assert result.recommendation.instance_count == 1
-    assert result.recommendation.utilization_percent == pytest.approx(65, abs=4)
-    assert result.recommendation.error_percent == 0
-    assert "<html" in (tmp_path / "out" / "report.html").read_text()
-
-    assert "1 ml.m5.large instance serves" in out
-    assert "step 1 of" in out
-    assert "per hour" in out
-    assert str(tmp_path / "out" / "result.json") in out
-    assert "\x1b" not in out
-    events = (tmp_path / "out" / "logs" / "state-machines.jsonl").read_text().splitlines()
-    assert json.loads(events[-1])["type"] == "ExecutionSucceeded"
+@pytest.fixture(scope="module", autouse=True)
+def sizing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Running]]:
+    """A whole sizing, which takes a minute and a half of waiting: the other tests run meanwhile."""
+    folder = tmp_path_factory.mktemp("sizing")
+    with started(files(folder)) as process, ThreadPoolExecutor(1) as reader:
+        # Read from the start: a full pipe would stop it.
+        yield folder, reader.submit(lambda: (*process.communicate(timeout=240), process.returncode))
+        process.kill()
 
 
 def test_a_dry_run_takes_seconds_and_creates_nothing(tmp_path: Path) -> None:
@@ -155,6 +149,28 @@ def wait_for_load(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return children
 
 
+def test_a_sizing_from_the_request_to_the_result(sizing: tuple[Path, Running]) -> None:
+    folder, running = sizing
+    out, err, code = running.result()
+    assert (code, err) == (0, ""), out
+
+    result = Result.model_validate_json((folder / "out" / "result.json").read_text())
+    assert result.status is Status.SIZED
+    assert result.recommendation is not None
+    assert result.recommendation.instance_count == 1
+    assert result.recommendation.utilization_percent == pytest.approx(65, abs=4)
+    assert result.recommendation.error_percent == 0
+    assert "<html" in (folder / "out" / "report.html").read_text()
+
+    assert "1 ml.m5.large instance serves" in out
+    assert "step 1 of" in out
+    assert "per hour" in out
+    assert str(folder / "out" / "result.json") in out
+    assert "\x1b" not in out
+    events = (folder / "out" / "logs" / "state-machines.jsonl").read_text().splitlines()
+    assert json.loads(events[-1])["type"] == "ExecutionSucceeded"
+
+
 # --- Exit codes ---------------------------------------------------------------------------------
 
 
@@ -180,7 +196,7 @@ def test_exit_codes(
     facts = SizingFacts(
         id="0" * 12, started_at=None, finished_at="2026-01-01T00:00:00Z", cost_usd=0.5, load_tests=2
     )
-    result = status and Result(status=status, reason="because", sizing=facts)
+    result = None if status is None else Result(status=status, reason="because", sizing=facts)
     outcome = Outcome(result, {"result.json": b"{}"} if result else {}, error)
     monkeypatch.setattr("local.size.run.run", lambda *_args, **_named: outcome)
     options = command.read_options(files(tmp_path))

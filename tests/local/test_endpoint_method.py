@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from local.endpoint.behaviour import DEFAULT_MODELS_FILE, load_models
 from local.endpoint.client import EndpointServer
 from local.endpoint.method import INSTANCE_TYPE, MODEL, Row, measure, wait_in_service
+
+pytestmark = [pytest.mark.load, pytest.mark.slow]
 
 VCPUS = 48
 ENDPOINT = "method"

@@ -23,6 +23,8 @@ from local.endpoint.method import wait_in_service
 from local.endpoint.open_loop import OfferedLoad, offer
 from local.endpoint.simulation import LiveFigures
 
+pytestmark = pytest.mark.load
+
 FAST = ModelBehaviour(cpu_ms=1, wait_ms=0, startup_seconds=0)
 JSON = {"ContentType": "application/json", "Body": b'{"inputs": "I am super happy right now."}'}
 

@@ -27,6 +27,8 @@ from local.endpoint.client import EndpointServer, EndpointServerError
 from local.endpoint.method import wait_in_service
 from local.endpoint.open_loop import offer
 
+pytestmark = pytest.mark.load
+
 ROOT = Path(__file__).parents[2]
 PERIOD = 2
 

@@ -26,6 +26,8 @@ from load_generator.http_engine import HttpEngine, Target
 from load_generator.schedule import Plateau
 from tests.local.scripted_server import BODY, Request, ScriptedServer, always, answer
 
+pytestmark = pytest.mark.load
+
 CREDENTIALS = invocation.Credentials("AKIAIOSFODNN7EXAMPLE", "secret", None)
 
 

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.load.processes import run_load_test
 from tests.local.scripted_server import ScriptedServer, always, answer, served_by
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.load, pytest.mark.slow]
 
 #: A locustfile whose look at each answer takes a given CPU time.
 LOCUSTFILE = """

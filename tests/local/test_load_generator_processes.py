@@ -15,7 +15,7 @@ from benchmarks.load.processes import Outcome, run_load_test
 from tests.local.load_tests import completed, failed, specification
 from tests.local.scripted_server import Request, ScriptedServer, always, answer, served_by
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.load, pytest.mark.slow]
 
 
 def _statistics(outcome: Outcome) -> tuple[int, int]:
