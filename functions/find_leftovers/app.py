@@ -9,6 +9,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import model_validator
 
 from aws import sizing_resources
+from aws.availability import naming_unavailability
 from aws.environment import Environment
 from aws.telemetry import Event, logger, publish
 from sizing import leftovers, names
@@ -34,6 +35,7 @@ class FindLeftoversEvent(Event):
         return names.sizing_id(self.execution_arn) if self.execution_arn else self.sizing_id
 
 
+@naming_unavailability
 @event_parser(model=FindLeftoversEvent)
 def handler(event: FindLeftoversEvent, _context: LambdaContext) -> dict[str, Any]:
     """Find leftovers.

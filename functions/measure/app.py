@@ -10,6 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AwareDatetime
 
 from aws import cloudwatch, endpoints, s3_documents
+from aws.availability import naming_unavailability
 from aws.telemetry import Event, MetricUnit, logger, publish
 from sizing import names, verdict
 from sizing.errors import LoadTestFailed
@@ -38,6 +39,7 @@ class MeasureEvent(Event):
         return start if isinstance(start, float) else start.timestamp()
 
 
+@naming_unavailability
 @event_parser(model=MeasureEvent)
 def handler(event: MeasureEvent, _context: LambdaContext) -> dict[str, Any]:
     """Measure a load test.

@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ValidationError
 
 from aws import s3_documents
+from aws.availability import naming_unavailability
 from aws.environment import Environment
 from aws.telemetry import logger, publish
 from report.timeline import Timeline, read_timeline
@@ -34,6 +35,7 @@ _INDENT = 2
 _NO_REPORT = "The report could not be made: the log of the function that records results says why."
 
 
+@naming_unavailability
 def handler(event: Mapping[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Record a sizing's result.
 

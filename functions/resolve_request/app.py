@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 from pydantic import AwareDatetime, BaseModel
 
 from aws import instance_types, models, prices, quotas, s3_documents
+from aws.availability import naming_unavailability
 from aws.environment import Environment
 from aws.telemetry import Event, logger
 from sizing import cost, deployment, lock, names, payloads, quota, search
@@ -40,6 +41,7 @@ class ResolveRequestEvent(Event):
     request: Any
 
 
+@naming_unavailability
 @event_parser(model=ResolveRequestEvent)
 def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, Any]:
     """Resolve a request.

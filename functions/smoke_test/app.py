@@ -11,11 +11,12 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 
 from aws import s3_documents
+from aws.availability import is_transient, naming_unavailability
 from aws.clients import client
 from aws.environment import Environment
 from aws.telemetry import Event, logger
 from sizing import names, payloads
-from sizing.errors import SmokeTestFailed
+from sizing.errors import AwsUnavailable, SmokeTestFailed
 from sizing.request import Payload, Payloads
 
 
@@ -26,6 +27,7 @@ class SmokeTestEvent(Event):
     payloads: Payloads
 
 
+@naming_unavailability
 @event_parser(model=SmokeTestEvent)
 def handler(event: SmokeTestEvent, _context: LambdaContext) -> dict[str, Any]:
     """Invoke the endpoint with the first payload.
@@ -35,6 +37,7 @@ def handler(event: SmokeTestEvent, _context: LambdaContext) -> dict[str, Any]:
 
     Raises:
         SmokeTestFailed: The endpoint did not answer with a success.
+        AwsUnavailable: It throttled the invocation, or SageMaker failed it.
     """
     logger.set_correlation_id(names.sizing_of(Environment.read().name_prefix, event.endpoint_name))
     body = payloads.body_bytes(_first(event.payloads))
@@ -48,6 +51,8 @@ def handler(event: SmokeTestEvent, _context: LambdaContext) -> dict[str, Any]:
         )
         size = len(answer["Body"].read())
     except ClientError as error:
+        if is_transient(error):
+            raise AwsUnavailable(_reason(error)) from None
         raise SmokeTestFailed(_reason(error)) from None
     except BotoCoreError as error:
         raise SmokeTestFailed(f"no answer: {type(error).__name__}") from None

@@ -184,6 +184,59 @@ def test_scaling_that_is_refused(stack: StackUnderTest) -> None:
     assert "the limit is 1 instance" in execution.cause
 
 
+def test_a_candidate_without_capacity_leaves_it_to_the_next(stack: StackUnderTest) -> None:
+    # The cheaper type can't be scaled out, so the other one is.
+    operation = "UpdateEndpointWeightsAndCapacities"
+    request = a_request(instance_types=["ml.m5.xlarge", "ml.c5.xlarge"])
+    with stack.refused(
+        "sagemaker", operation, "ResourceLimitExceeded", "no capacity", only="c5-xlarge"
+    ) as refusals:
+        execution = stack.run("SizingStateMachine", request)
+    assert refusals
+    assert execution.output["status"] == "SIZED", execution.cause
+    result = stack.result(execution)
+    assert result["recommendation"]["instance_type"] == "ml.m5.xlarge"
+    errors = {test["error"] for test in result["candidates"][1]["load_tests"]}
+    assert errors == {None, "CapacityUnavailable"}
+
+
+def test_a_change_of_the_count_whose_answer_was_lost(stack: StackUnderTest) -> None:
+    operation = "UpdateEndpointWeightsAndCapacities"
+    in_progress = "Cannot update in-progress endpoint"
+    carried_out: list[Any] = []
+
+    def carry_out(params: Any, **_: Any) -> None:
+        if not carried_out:
+            carried_out.append(params)
+            body = json.loads(params["body"])
+            stack.aws.client("sagemaker").update_endpoint_weights_and_capacities(**body)
+
+    with (
+        stack.before("sagemaker", operation, carry_out),
+        stack.refused("sagemaker", operation, "ValidationException", in_progress),
+    ):
+        execution = stack.run("SizingStateMachine", a_request())
+    assert carried_out
+    assert "AlreadyScaling" in execution.states
+    assert execution.output["status"] == "SIZED", execution.cause
+
+
+def test_a_quota_that_is_too_low_creates_nothing(stack: StackUnderTest) -> None:
+    stack.aws.quotas.set("ml.m5.xlarge for endpoint usage", 2)
+    try:
+        execution = stack.run("SizingStateMachine", a_request())
+        lowered = stack.run("SizingStateMachine", a_request(limits={"lower_to_quota": True}))
+    finally:
+        stack.aws.quotas.reset()
+    assert (execution.status, execution.error) == ("FAILED", "QuotaTooLow")
+    assert 'the quota "ml.m5.xlarge for endpoint usage"' in execution.cause
+    assert "Baselines" not in execution.states
+    assert subjects(stack.news(), "FAILED: QuotaTooLow")
+    assert lowered.output["status"] == "SIZED", lowered.cause
+    [note] = stack.result(lowered)["notes"]
+    assert note.startswith("limits.max_instances is 2 for ml.m5.xlarge instead of 20")
+
+
 def test_throttled_calls_are_repeated(stack: StackUnderTest) -> None:
     with (
         stack.refused("sagemaker", "CreateModel", "ThrottlingException", times=2) as models_,
@@ -249,6 +302,37 @@ def test_a_notification_that_fails_is_not_a_success(stack: StackUnderTest) -> No
     assert (execution.status, execution.error) == ("FAILED", "NotificationFailed")
 
 
+# --- sizing: starting where an earlier one ended ------------------------------------------------
+
+
+def test_an_earlier_sizing_saves_the_baseline(stack: StackUnderTest) -> None:
+    request = a_request(use_history=True, payloads={"inline": [{"body": "[2]"}]})
+    first, second = (stack.run("SizingStateMachine", request) for _ in range(2))
+    results = [stack.result(each) for each in (first, second)]
+    assert [each["recommendation"]["instance_count"] for each in results] == [2, 2]
+    assert [each["sizing"]["load_tests"] for each in results] == [2, 1]
+    assert "Scale" in first.states
+    assert "Scale" not in second.states  # it was created with as many instances
+    again = stack.run("SizingStateMachine", {**request, "use_history": False})
+    assert stack.result(again)["sizing"]["load_tests"] == 2
+
+
+def test_a_fleet_that_began_large_is_shrunk_when_the_search_turns_away(
+    stack: StackUnderTest,
+) -> None:
+    request = a_request(
+        instance_types=["ml.m5.xlarge", "ml.c5.xlarge"],
+        payloads={"inline": [{"body": "[3]"}]},
+        use_history=True,
+    )
+    first = stack.run("SizingStateMachine", request)
+    assert stack.result(first)["recommendation"]["instance_type"] == "ml.c5.xlarge"
+    stack.load_tests(**{"c5-xlarge-2-verify": "failed"})
+    second = stack.run("SizingStateMachine", request)
+    assert stack.result(second)["recommendation"]["instance_type"] == "ml.m5.xlarge"
+    assert second.states.index("ShrinkFormer") < second.states.index("Scale")
+
+
 # --- sizing: one per model at a time ------------------------------------------------------------
 
 LOCK = "hugging_face/model"
@@ -274,13 +358,14 @@ def of_nobody(stack: StackUnderTest) -> str:
 
 
 def test_a_second_sizing_of_the_model_runs_after_the_first(stack: StackUnderTest) -> None:
+    request = a_request(use_history=True, payloads={"inline": [{"body": "[1]"}]})
     created: list[tuple[str, str]] = []
 
     def note(params: Any, **_: Any) -> None:
         created.append((json.loads(params["body"])["ModelName"], stack.locks()[LOCK]))
 
     with stack.before("sagemaker", "CreateModel", note):
-        started = [stack.start("SizingStateMachine", a_request()) for _ in range(2)]
+        started = [stack.start("SizingStateMachine", request) for _ in range(2)]
         ended = [stack.wait(arn) for arn in started]
     first, second = sorted(ended, key=lambda each: "WaitForLock" in each.states)
     assert [each.output["status"] for each in ended] == ["SIZED", "SIZED"]

@@ -60,6 +60,19 @@ def test_nothing_is_created_after_the_clean_up(machine):
     assert not any("sagemaker" in each or "startExecution" in each for each in resources)
 
 
+def test_nothing_is_created_without_the_lock(machine):
+    definition = machine("sizing").definition
+    states = definition["States"]
+    without = reachable(states, definition["StartAt"], without="AcquireLock") - {"AcquireLock"}
+    assert "Baselines" not in without
+    # A dry run takes none: its way out is the only one around it.
+    assert {"IsDryRun", "RecordResult"} <= without
+    for name in without - {"CleanUp"}:
+        resource = states[name].get("Resource", "")
+        assert "sagemaker" not in resource, name
+        assert "startExecution" not in resource, name
+
+
 def test_every_call_of_a_sizing_has_its_failure_handled(machine):
     for _, states in machine("sizing").scopes():
         for name, state in states.items():
@@ -80,7 +93,9 @@ def test_a_failed_verification_goes_back_to_the_search(machine):
     states = machine("sizing").definition["States"]
     loop = ("Scale", "DescribeScaledEndpoint", "VerifyLoadTest", "MeasureVerification")
     for name in loop:
-        assert {catch["Next"] for catch in states[name]["Catch"]} == {"VerificationFailed"}, name
+        ways = {catch["Next"] for catch in states[name]["Catch"]}
+        assert ways - {"AlreadyScaling"} == {"VerificationFailed"}, name
+    assert set(successors(states["AlreadyScaling"])) == {"WaitForScaling", "VerificationFailed"}
     assert states["VerificationFailed"]["Next"] == "PlanLoadTest"
 
 

@@ -1,0 +1,56 @@
+"""AWS's own trouble has a name that the state machine waits for; a refusal keeps its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
+
+from aws.availability import naming_unavailability
+from sizing.errors import AwsUnavailable, InvalidRequest
+
+
+def refusal(code: str, status: int = 400) -> ClientError:
+    response: Any = {
+        "Error": {"Code": code, "Message": "m"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(response, "DescribeEndpoint")
+
+
+def run(error: Exception) -> dict[str, Any]:
+    @naming_unavailability
+    def handler(_event: Any, _context: LambdaContext) -> dict[str, Any]:
+        raise error
+
+    return handler({}, LambdaContext())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refusal("ThrottlingException"),
+        refusal("SlowDown", 503),
+        refusal("InternalError", 500),
+        refusal("ServiceUnavailable", 503),
+        ReadTimeoutError(endpoint_url="https://x"),
+        ConnectTimeoutError(endpoint_url="https://x"),
+    ],
+)
+def test_trouble_is_worth_another_try(error: Exception) -> None:
+    with pytest.raises(AwsUnavailable) as raised:
+        run(error)
+    assert str(raised.value) == str(error)
+    assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [refusal("AccessDeniedException"), refusal("ValidationException"), InvalidRequest("a", "b")],
+)
+def test_a_refusal_is_not(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised:
+        run(error)
+    assert raised.value is error
