@@ -57,7 +57,7 @@ _VERDICTS = {
     Verdict.IN_BAND: "served with utilization in the band",
     Verdict.OVERLOADED: "utilization over the band, or requests refused by busy instances",
     Verdict.UNDERUSED: "served with utilization under the band",
-    Verdict.LATENCY_LIMITED: "the model's p99 is over its limit, although utilization is not",
+    Verdict.LATENCY_LIMITED: "the limit of the model's p99 is broken, or keeps instances idle",
     Verdict.CONTAINER_LIMITED: "the container can't use the hardware that is there",
     Verdict.CLIENT_LIMITED: "the load generator could not keep its schedule; not used",
     Verdict.INVALID: "the measurement is not to be trusted; not used",

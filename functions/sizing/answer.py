@@ -56,8 +56,8 @@ class CandidateOutcome(BaseModel):
     #: What was seen at that count under the full target; only of a verified candidate.
     observation: Observation | None = None
     in_band: bool = False
-    #: What keeps the count from being smaller: CPU, GPU, GPU memory, memory, latency, errors,
-    #: container.
+    #: What keeps the count from being smaller, or the target from being met by any count: CPU,
+    #: GPU, GPU memory, memory, latency, errors, container.
     limiting_resource: str | None = None
     #: Requests per second of one instance at the middle of the band, as measured (from the fit).
     tps_per_instance_at_band_middle: float | None = None

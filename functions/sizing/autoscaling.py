@@ -12,11 +12,11 @@ band. The safety factor follows from it instead of being guessed.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sizing.burstable import is_burstable
 from sizing.names import VARIANT_NAME
 
 #: Predefined metrics of Application Auto Scaling for one variant: invocations per minute and
@@ -41,8 +41,6 @@ _SECONDS_PER_MINUTE = 60
 _LEAST_INSTANCES = 2
 #: Room above the count that serves the target.
 _GROWTH = 2
-#: SageMaker refuses to scale burstable types.
-_BURSTABLE = re.compile(r"ml\.t\d")
 
 
 class _Frozen(BaseModel):
@@ -95,7 +93,7 @@ def advise(
     Returns:
         None where SageMaker does not scale that type (burstable), or no rate was measured.
     """
-    if tps_per_instance is None or tps_per_instance <= 0 or _BURSTABLE.match(instance_type):
+    if tps_per_instance is None or tps_per_instance <= 0 or is_burstable(instance_type):
         return None
     return Autoscaling(
         target_value=_significant(tps_per_instance * _SECONDS_PER_MINUTE),

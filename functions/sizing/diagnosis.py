@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sizing import burstable
 from sizing.answer import Diagnosis
 from sizing.evidence import Evidence, Trial
 from sizing.observation import Observation, Verdict
@@ -31,6 +32,7 @@ def diagnose(evidence: Evidence, trial: Trial | None) -> tuple[Diagnosis, ...]:
     if trial is not None:
         seen = trial.observation
         found += [
+            *_burstable(evidence, seen),
             *_hardly_used(seen, trial.instances),
             *_overhead(seen),
             *_network(seen),
@@ -128,33 +130,48 @@ def _errors(evidence: Evidence) -> list[Diagnosis]:
 
 
 def _memory(evidence: Evidence) -> list[Diagnosis]:
-    found = []
-    seen = [each for _, each in evidence.observations]
-    gpus = max(evidence.facts.gpus, 1)
-    fullest = {
-        "Memory": max((each.memory_percent or 0.0 for each in seen), default=0.0),
-        "GPU memory": max((each.gpu_memory_utilization_raw or 0.0 for each in seen), default=0.0)
-        / gpus,
-        "Disk": max((each.disk_percent or 0.0 for each in seen), default=0.0),
-    }
-    for name, percent in fullest.items():
-        if percent >= _NEARLY_FULL_PERCENT:
-            found.append(
-                Diagnosis(
-                    finding=f"{name} is {percent:.0f} % full",
-                    figures={f"{name.lower().replace(' ', '_')}_percent": percent},
-                    advice=f"Take a type with more {name.lower()}, or fewer workers in the "
-                    "container: an instance that runs out is lost",
-                )
-            )
-    return found
+    return [
+        Diagnosis(
+            finding=f"{name[0].upper()}{name[1:]} is {percent:.0f} % full",
+            figures={f"{name.lower().replace(' ', '_')}_percent": percent},
+            advice=f"Take a type with more {name}, or fewer workers in the container: an "
+            "instance that runs out is lost",
+        )
+        for name, percent in evidence.memory_in_use.items()
+        if percent >= _NEARLY_FULL_PERCENT
+    ]
+
+
+def _burstable(evidence: Evidence, seen: Observation) -> list[Diagnosis]:
+    instance_type = evidence.facts.instance_type
+    if not burstable.is_burstable(instance_type):
+        return []
+    baseline = burstable.baseline_percent(instance_type)
+    if baseline is not None and seen.utilization_percent <= baseline:
+        return []
+    figures = {"utilization_percent": seen.utilization_percent}
+    holds = "a part of its CPU"
+    if baseline is not None:
+        figures["baseline_utilization_percent"] = baseline
+        holds = f"{baseline:g} % of its CPU"
+    return [
+        Diagnosis(
+            finding=(
+                f"{instance_type} is burstable: it holds {holds} for good, and the target takes "
+                f"{seen.utilization_percent:.0f} %"
+            ),
+            figures=figures,
+            advice="CPU credits carried this load test, and a longer load uses them up: take a "
+            "type of fixed performance, such as ml.m5 or ml.c5, or a band under the baseline",
+        )
+    ]
 
 
 def _hardly_used(seen: Observation, instances: int) -> list[Diagnosis]:
     if seen.utilization_percent >= _HARDLY_USED_PERCENT:
         return []
-    if seen.verdict is Verdict.CONTAINER_LIMITED:
-        return []
+    if seen.verdict in (Verdict.CONTAINER_LIMITED, Verdict.LATENCY_LIMITED):
+        return []  # a smaller type does not mend what keeps this one idle
     return [
         Diagnosis(
             finding=f"Only {seen.utilization_percent:.0f} % utilization at the full target",
@@ -221,7 +238,8 @@ def _latency_bound(
     limit, p99 = target.model_latency_p99_ms, seen.model_latency_ms.p99
     if limit is None or p99 is None or instances < 2 or evidence.utilization is None:
         return []
-    if "latency" not in evidence.binding(instances - 1):
+    bound = seen.verdict is Verdict.LATENCY_LIMITED or "latency" in evidence.binding(instances - 1)
+    if not bound:
         return []
     return [
         Diagnosis(

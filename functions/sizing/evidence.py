@@ -15,6 +15,7 @@ from sizing.verdict import (
     barely_short,
     container_saturates,
     fails_to_serve,
+    latency_binds,
     serves,
     trusted_saturation,
     usable,
@@ -24,6 +25,8 @@ from sizing.verdict import (
 #: Most of one instance's saturation rate that is planned for, where the saturation was seen.
 #: Closer to it a queue's latency has no bound.
 SATURATION_SHARE = 0.9
+#: Memory this full while requests fail is why they do, percent.
+EXHAUSTED_PERCENT = 95.0
 #: Counts over this are not looked at.
 _MOST_INSTANCES = 100_000
 #: Offered rates this close, relative, are the same rate.
@@ -181,6 +184,37 @@ class Evidence:
         )
 
     @cached_property
+    def latency_bound(self) -> bool:
+        """Whether the latency limit is broken under the band already."""
+        return any(
+            record.error is None and latency_binds(record, self.request.target)
+            for record in self.records
+        )
+
+    @cached_property
+    def memory_in_use(self) -> dict[str, float]:
+        """The most that any step used of memory, of the GPUs' memory and of the disk, percent."""
+        return self._memory_in_use([seen for _, _, seen in self._steps])
+
+    @cached_property
+    def exhausted(self) -> str | None:
+        """The memory that was all but full while requests failed; None if none was."""
+        failing = [seen for _, _, seen in self._steps if fails_to_serve(self.request.target, seen)]
+        used = self._memory_in_use(failing)
+        fullest = max(("memory", "GPU memory"), key=lambda name: used[name])
+        return fullest if used[fullest] >= EXHAUSTED_PERCENT else None
+
+    def _memory_in_use(self, steps: Sequence[Observation]) -> dict[str, float]:
+        gpus = max(self.facts.gpus, 1)
+        return {
+            "memory": max((seen.memory_percent or 0.0 for seen in steps), default=0.0),
+            "GPU memory": max(
+                ((seen.gpu_memory_utilization_raw or 0.0) / gpus for seen in steps), default=0.0
+            ),
+            "disk": max((seen.disk_percent or 0.0 for seen in steps), default=0.0),
+        }
+
+    @cached_property
     def trials(self) -> dict[int, Trial]:
         """What the full target showed, by count."""
         target = self.request.target
@@ -191,7 +225,9 @@ class Evidence:
         found = {}
         for instances, steps in held.items():
             seen = together(steps)
-            meaning = verdict(target, seen, container=self.container_bound)
+            meaning = verdict(
+                target, seen, container=self.container_bound, latency=self.latency_bound
+            )
             found[instances] = Trial(
                 instances=instances,
                 observation=seen.model_copy(update={"verdict": meaning}),

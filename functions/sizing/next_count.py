@@ -147,7 +147,7 @@ def _searched(
     """The search over counts: predict, verify, move inside the bracket of known bad and good."""
     hopeless = _hopeless(evidence)
     if hopeless is not None:
-        return closed(evidence, CandidateStatus.TARGET_NOT_MET, hopeless)
+        return closed(evidence, CandidateStatus.TARGET_NOT_MET, *hopeless)
     bad, good = evidence.most_bad, evidence.least_good
     if good is not None:
         if evidence.failure is not None:
@@ -175,23 +175,28 @@ def _searched(
     )
 
 
-def _hopeless(evidence: Evidence) -> str | None:
-    """Why no count of this type can serve the target; None if one may."""
+def _hopeless(evidence: Evidence) -> tuple[str, str] | None:
+    """Why no count of this type can serve the target, and what it lacks; None if one may."""
     failing = evidence.failing_at_rest()
     if failing is not None:
         return (
             f"{failing.error_percent:.2f} % errors at {failing.utilization_percent:.0f} % "
-            "utilization: more instances do not mend that"
+            "utilization: more instances do not mend that",
+            evidence.exhausted or "errors",
         )
     for trial in evidence.trials.values():
         if not trial.serves and mostly_throttled(trial.observation):
             return (
                 f"the platform throttled {trial.observation.error_percent:.1f} % of the requests: "
-                "more instances do not mend that"
+                "more instances do not mend that",
+                "errors",
             )
     limit = evidence.request.target.model_latency_p99_ms
     if limit is not None and evidence.smallest_count(-OUT_OF_QUESTION) is None:
-        return f"model latency p99 stays over {limit:g} ms however little an instance has to do"
+        return (
+            f"model latency p99 stays over {limit:g} ms however little an instance has to do",
+            "latency",
+        )
     return None
 
 

@@ -51,12 +51,15 @@ def known_to_serve(evidence: Evidence, limit: str) -> CandidateOutcome | None:
     return verified(evidence, count, reason)
 
 
-def closed(evidence: Evidence, status: CandidateStatus, reason: str) -> CandidateOutcome:
+def closed(
+    evidence: Evidence, status: CandidateStatus, reason: str, limiting_resource: str | None = None
+) -> CandidateOutcome:
     """A candidate without a count: it failed, or no count of it can serve the target."""
     return CandidateOutcome(
         instance_type=evidence.facts.instance_type,
         status=status,
         reason=reason,
+        limiting_resource=limiting_resource,
         diagnosis=diagnose(evidence, None),
     )
 
@@ -149,11 +152,15 @@ def _limiting_resource(evidence: Evidence, count: int | None) -> str | None:
     if count is None or evidence.utilization is None:
         return None
     if evidence.container_bound:
-        return "container"
+        return evidence.exhausted or "container"
     if count == 1:
         return evidence.resource
-    binding = evidence.binding(count - 1) or [evidence.resource]
-    return binding[0]
+    binding = evidence.binding(count - 1)
+    if binding:
+        return binding[0]
+    # The count is larger than it need be. What would bind first, if it were smaller?
+    idle = evidence.utilization_at(count) < evidence.request.target.utilization_percent.min
+    return "latency" if evidence.latency_bound and idle else evidence.resource
 
 
 def _tps_at_middle(evidence: Evidence, count: int) -> float | None:

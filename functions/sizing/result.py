@@ -20,7 +20,13 @@ from sizing.failure import failure as named
 from sizing.instance import InstanceFacts, Sizing
 from sizing.load_test import Purpose
 from sizing.observation import Latency, LoadTestRecord, Observation, Verdict, together
-from sizing.verdict import trusted_saturation, usable, verdict
+from sizing.verdict import (
+    container_saturates,
+    latency_binds,
+    trusted_saturation,
+    usable,
+    verdict,
+)
 
 _SECONDS_PER_HOUR = 3600
 
@@ -344,7 +350,7 @@ def _candidate(
         gpus=facts.gpus if facts is not None else None,
         memory_gib=facts.memory_gib if facts is not None else None,
         diagnosis=outcome.diagnosis,
-        load_tests=tuple(_load_test(sizing, record) for record in records),
+        load_tests=tuple(_load_test(sizing, record, outcome) for record in records),
     )
 
 
@@ -420,12 +426,21 @@ def _percentiles(latency: Latency) -> Percentiles:
     return Percentiles(p50=latency.p50, p90=latency.p90, p99=latency.p99)
 
 
-def _load_test(sizing: Sizing | None, record: LoadTestRecord) -> LoadTestResult:
+def _load_test(
+    sizing: Sizing | None, record: LoadTestRecord, outcome: CandidateOutcome
+) -> LoadTestResult:
+    judged = _load_test_verdict(sizing, record)
+    seen = outcome.observation
+    shows_the_answer = seen is not None and any(
+        each.window.end == seen.window.end for each in record.observations
+    )
+    if seen is not None and shows_the_answer and record.instance_count == outcome.instance_count:
+        judged = seen.verdict  # by all load tests together
     return LoadTestResult(
         load_test_id=record.load_test_id,
         instance_count=record.instance_count,
         purpose=record.purpose,
-        verdict=_load_test_verdict(sizing, record),
+        verdict=judged,
         saturation_tps=record.saturation_tps,
         workers=record.workers,
         worker_vcpus=record.worker_vcpus,
@@ -452,7 +467,12 @@ def _load_test_verdict(sizing: Sizing | None, record: LoadTestRecord) -> Verdict
     good = [each for each in steps if usable(each)]
     if len(good) > 1 and record.purpose is Purpose.VERIFY:
         # The target was held several times: they count as one.
-        return verdict(target, together(good))
+        return verdict(
+            target,
+            together(good),
+            container=container_saturates(record, target),
+            latency=latency_binds(record, target),
+        )
     middle = target.utilization_percent.middle
     return min(good or steps, key=lambda each: abs(each.utilization_percent - middle)).verdict
 

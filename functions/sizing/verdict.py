@@ -22,23 +22,26 @@ def judge(sizing: Sizing, record: LoadTestRecord) -> LoadTestRecord:
     """The same load test with a verdict on each observation."""
     target = sizing.request.target
     container = container_saturates(record, target)
-    return record.model_copy(
-        update={
-            "observations": tuple(
-                each.model_copy(update={"verdict": verdict(target, each, container=container)})
-                for each in record.observations
-            )
-        }
+    latency = latency_binds(record, target)
+    judged = (
+        each.model_copy(
+            update={"verdict": verdict(target, each, container=container, latency=latency)}
+        )
+        for each in record.observations
     )
+    return record.model_copy(update={"observations": tuple(judged)})
 
 
-def verdict(target: Target, seen: Observation, *, container: bool = False) -> Verdict:
+def verdict(
+    target: Target, seen: Observation, *, container: bool = False, latency: bool = False
+) -> Verdict:
     """Verdict on one observation.
 
     Args:
         target: What the endpoint must serve.
         seen: The observation.
         container: The container is known to saturate before the hardware does.
+        latency: The latency limit is known to be broken under the band already.
     """
     band = target.utilization_percent
     if seen.invalid is not None:
@@ -54,7 +57,9 @@ def verdict(target: Target, seen: Observation, *, container: bool = False) -> Ve
         return Verdict.LATENCY_LIMITED
     if seen.utilization_percent >= band.min:
         return Verdict.IN_BAND
-    return Verdict.CONTAINER_LIMITED if container else Verdict.UNDERUSED
+    if container:
+        return Verdict.CONTAINER_LIMITED
+    return Verdict.LATENCY_LIMITED if latency else Verdict.UNDERUSED
 
 
 def usable(seen: Observation) -> bool:
@@ -94,6 +99,17 @@ def breaks_latency_limit(target: Target, seen: Observation) -> bool:
         return False
     p99 = seen.model_latency_ms.p99
     return p99 is None or p99 > target.model_latency_p99_ms
+
+
+def latency_binds(record: LoadTestRecord, target: Target) -> bool:
+    """Whether a step broke the latency limit under the band: then no count can be in it."""
+    return any(
+        usable(seen)
+        and seen.utilization_percent < target.utilization_percent.min
+        and not fails_to_serve(target, seen)
+        and breaks_latency_limit(target, seen)
+        for seen in record.observations
+    )
 
 
 def mostly_throttled(seen: Observation) -> bool:

@@ -47,7 +47,7 @@ def test_nothing_to_say_of_a_healthy_endpoint():
             None,
             None,
             {"gpu_memory_utilization_raw": 95.0},
-            "more gpu memory",
+            "more GPU memory",
             "gpu_memory_percent",
         ),
         (
@@ -91,3 +91,35 @@ def test_errors_of_a_saturated_fleet_ask_for_more_hardware():
     (found,) = [each for each in findings(sizing=sizing) if "saturated" in each.finding]
     assert "more or bigger instances" in found.advice
     assert found.figures["error_percent"] == pytest.approx(40)
+
+
+def burstable(instance_type, tps):
+    sizing = sizing_for(tps, prices={instance_type: 0.1})
+    return [each for each in findings(sizing=sizing) if "credits" in each.advice]
+
+
+def test_a_burstable_type_over_its_baseline_does_not_last():
+    (found,) = burstable("ml.t2.medium", 130)
+    assert found.figures == {
+        "utilization_percent": pytest.approx(65),
+        "baseline_utilization_percent": 20.0,
+    }
+    assert "holds 20 % of its CPU for good, and the target takes 65 %" in found.finding
+
+
+def test_an_unknown_burstable_type_is_warned_of_as_well():
+    (found,) = burstable("ml.t9.medium", 130)
+    assert found.figures == {"utilization_percent": pytest.approx(65)}
+
+
+@pytest.mark.parametrize("instance_type, tps", [("ml.t2.large", 50), ("ml.trn1.2xlarge", 130)])
+def test_what_lasts_is_not_warned_of(instance_type, tps):
+    assert burstable(instance_type, tps) == []
+
+
+def test_no_smaller_type_is_advised_where_latency_keeps_instances_idle():
+    # p99 = 50 * (1 + 0.5 * load / (1 - load)) <= 55 up to load 0.167.
+    sizing = sizing_for(1000, model_latency_p99_ms=55.0)
+    found = findings(ExactEndpoint(200, growth=0.5), sizing)
+    assert any("faster instance type" in each.advice for each in found)
+    assert not any("smaller instance type" in each.advice for each in found)

@@ -107,6 +107,7 @@ def test_a_latency_limit_that_binds_sets_the_count():
     assert answer.status is Status.SIZED
     assert outcome.instance_count == 12
     assert outcome.limiting_resource == "latency"
+    assert outcome.observation.verdict is Verdict.LATENCY_LIMITED
     assert not outcome.in_band
     assert outcome.observation.model_latency_ms.p99 <= 70
     assert len(plans) <= 4
@@ -117,12 +118,14 @@ def test_a_latency_limit_under_the_idle_latency_can_not_be_met():
     assert answer.status is Status.TARGET_NOT_MET
     assert only(answer).status is CandidateStatus.TARGET_NOT_MET
     assert "30 ms" in answer.reason
+    assert only(answer).limiting_resource == "latency"
     assert len(plans) <= 3
 
 
 def test_errors_without_load_are_not_answered_with_instances():
     answer, plans = search(sizing_for(1000), ExactEndpoint(200, error_percent=2.0))
     assert answer.status is Status.TARGET_NOT_MET
+    assert only(answer).limiting_resource == "errors"
     assert "more instances do not mend that" in answer.reason
     assert counts(plans) == [1]
 
@@ -130,8 +133,44 @@ def test_errors_without_load_are_not_answered_with_instances():
 def test_throttling_is_not_answered_with_instances():
     answer, plans = search(sizing_for(1000), ExactEndpoint(200, throttle_tps=700))
     assert answer.status is Status.TARGET_NOT_MET
+    assert only(answer).limiting_resource == "errors"
     assert "throttled" in answer.reason
     assert len(plans) == 2
+
+
+@pytest.mark.parametrize(
+    "fields, resource",
+    [
+        ({"memory_percent": 97.0}, "memory"),
+        ({"gpu_memory_utilization_raw": 98.0}, "GPU memory"),
+        ({"memory_percent": 90.0}, "container"),
+    ],
+)
+def test_a_container_that_runs_out_of_memory_lacks_memory(fields, resource):
+    def change(record: LoadTestRecord) -> LoadTestRecord:
+        # Past 15 TPS an instance of 66.7 answers no more, with its memory full.
+        steps = tuple(
+            each.model_copy(update=fields if each.error_percent else {"memory_percent": 40.0})
+            for each in record.observations
+        )
+        return record.model_copy(update={"observations": steps})
+
+    sizing = sizing_for(50, prior_counts={TYPE: 3})
+    answer, _ = search(sizing, ExactEndpoint(1000 / 15, served_share=0.25), change)
+    assert only(answer).instance_count == 4
+    assert only(answer).limiting_resource == resource
+
+
+def test_a_gpu_is_the_resource_where_utilization_is_a_gpus():
+    def change(record: LoadTestRecord) -> LoadTestRecord:
+        steps = tuple(
+            each.model_copy(update={"utilization_resource": "GPU"}) for each in record.observations
+        )
+        return record.model_copy(update={"observations": steps})
+
+    answer, _ = search(sizing_for(1000), ExactEndpoint(200), change)
+    assert only(answer).instance_count == 8
+    assert only(answer).limiting_resource == "GPU"
 
 
 class TestLimits:
@@ -271,6 +310,33 @@ class TestCandidates:
         answer, _ = search(sizing_for(1000, prices=prices), ENDPOINTS, broken)
         assert answer.status is Status.SIZED
         assert answer.instance_type == "ml.b.x"
+
+    def test_ties_are_broken_by_latency(self):
+        endpoints = {
+            "ml.a.x": ExactEndpoint(200, latency_ms=80),
+            "ml.b.x": ExactEndpoint(200, latency_ms=40),
+        }
+        prices = {"ml.a.x": 1.0, "ml.b.x": 1.0}
+        answer, plans = search(sizing_for(1000, prices=prices), endpoints)
+        assert answer.instance_type == "ml.b.x"
+        assert [plan.instance_type for plan in plans[2:]] == ["ml.b.x"]
+        assert "not cheaper than ml.b.x" in answer.candidates[0].reason
+
+    def test_the_next_is_verified_where_it_can_still_be_cheaper(self):
+        # b looks cheapest by its baseline, but its fleet needs 10 where 8 were predicted.
+        class Fleet(ExactEndpoint):
+            def run(self, plan, started_at=0.0):
+                if plan.instance_count == 1:
+                    return ExactEndpoint.run(self, plan, started_at)
+                return ExactEndpoint(self.capacity * 0.8).run(plan, started_at)
+
+        prices = {"ml.a.x": 1.0, "ml.b.x": 1.0}
+        endpoints = {"ml.a.x": ExactEndpoint(180), "ml.b.x": Fleet(200)}  # 8 and 10
+        answer, plans = search(sizing_for(1000, prices=prices), endpoints)
+        assert answer.instance_type == "ml.a.x"
+        assert answer.candidates[0].instance_count == 8
+        assert plans[2].instance_type == "ml.b.x"
+        assert plans[-1].instance_type == "ml.a.x"
 
     def test_all_failed_is_failed(self):
         def broken(record: LoadTestRecord) -> LoadTestRecord:
