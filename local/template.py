@@ -59,6 +59,37 @@ class TemplateError(ValueError):
     """template.yaml holds something that the embedded AWS can't resolve."""
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms: ``!GetAtt A.Arn`` is ``{"Fn::GetAtt": "A.Arn"}``."""
+
+
+def _short_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        assert isinstance(node, yaml.MappingNode)
+        value = loader.construct_mapping(node, deep=True)
+    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
+
+
+_Loader.add_multi_constructor("!", _short_form)
+
+
+def load_template(path: Path) -> dict[str, Any]:
+    """A CloudFormation template as it is written, but for its short forms, which are written out.
+
+    Raises:
+        TemplateError: The file holds no template.
+    """
+    loaded = yaml.load(path.read_text("utf-8"), _Loader)  # noqa: S506 - a safe loader # nosec B506
+    if not isinstance(loaded, dict):
+        raise TemplateError(f"{path} is no template")
+    return loaded
+
+
 @dataclass(frozen=True)
 class Function:
     """A Lambda function."""
@@ -119,7 +150,7 @@ class Stack:
         self.region = region
         self.account = account
         self.folder = path.parent
-        document = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 - a safe loader # nosec B506
+        document = load_template(path)
         self._globals: Mapping[str, Any] = document.get("Globals", {})
         self._conditions: Mapping[str, Any] = document.get("Conditions", {})
         self._mappings: Mapping[str, Any] = document.get("Mappings", {})
@@ -353,24 +384,6 @@ class Stack:
         "Fn::Sub": _sub,
         "Condition": _condition,
     }
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms: ``!Sub x`` is ``{"Fn::Sub": x}``."""
-
-
-def _short_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    value: Any
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type]
-    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
-
-
-_Loader.add_multi_constructor("!", _short_form)
 
 
 def _parameter(declared: Mapping[str, Any], given: str | None) -> str | list[str]:

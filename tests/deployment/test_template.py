@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from local.template import load_template
 from tools.state_machines import integrations
-from tools.state_machines.definition import load, load_template
+from tools.state_machines.definition import load
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "template.yaml").read_text()

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from local.template import load_template
+
 #: A made-up account, for the ARNs that stand in for substitutions.
 _ACCOUNT = "111122223333"
 _PSEUDO_PARAMETERS = {
@@ -38,33 +40,6 @@ class StateMachine:
 
     file: str
     definition: Mapping[str, Any]
-
-
-class _TemplateLoader(yaml.SafeLoader):
-    """Reads CloudFormation's short forms: ``!GetAtt A.Arn`` as ``{"Fn::GetAtt": "A.Arn"}``."""
-
-
-def _short_form(loader: _TemplateLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    value: Any
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        assert isinstance(node, yaml.MappingNode)
-        value = loader.construct_mapping(node, deep=True)
-    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
-
-
-_TemplateLoader.add_multi_constructor("!", _short_form)
-
-
-def load_template(path: Path) -> dict[str, Any]:
-    """A CloudFormation template, its short forms written out."""
-    text = path.read_text(encoding="utf-8")
-    loaded = yaml.load(text, _TemplateLoader)  # noqa: S506 - a safe loader # nosec B506
-    assert isinstance(loaded, dict), f"{path} is no template"
-    return loaded
 
 
 def load(template_path: Path) -> tuple[list[StateMachine], list[Problem]]:

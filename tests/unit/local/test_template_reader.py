@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local.template import Stack, TemplateError
+from local.template import Stack, TemplateError, load_template
 
 ROOT = Path(__file__).parents[3]
 
@@ -171,3 +171,9 @@ def test_reads_the_shipped_template() -> None:
     for function in shipped.functions():
         module = function.handler.rpartition(".")[0].replace(".", "/")
         assert (function.code / f"{module}.py").is_file(), function.handler
+
+
+def test_a_file_that_holds_no_template(tmp_path: Path) -> None:
+    (tmp_path / "template.yaml").write_text("- a list\n")
+    with pytest.raises(TemplateError, match=r"template\.yaml is no template"):
+        load_template(tmp_path / "template.yaml")

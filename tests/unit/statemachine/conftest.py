@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from local.jsonata import evaluate
-from tools.state_machines.definition import load_template
+from local.template import load_template
 
 ROOT = Path(__file__).parents[3]
 MACHINES = ("sizing", "load_test", "clean_up", "nightly")
