@@ -8,6 +8,7 @@ from __future__ import annotations
 # Before anything that imports ssl: gevent, which Locust brings, puts its own in place.
 import locust.main  # isort: skip
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -116,6 +117,10 @@ def _work(
         host, port = _find_leader(task, storage, started_at)
     except (LoadTestFailed, StorageError) as error:
         name = error.name if isinstance(error, LoadTestFailed) else "StorageError"
+        if name != "LeaderLost":
+            # A leader takes what was written before it started for an earlier attempt's.
+            with contextlib.suppress(LoadTestFailed, StorageError):
+                _find_leader(task, storage, started_at)
         failed = result.LoadTest.of(spec, started_at)
         result.write_failure(storage, failed, result.Failure(name, str(error)))
         sys.exit(f"load_generator: {name}: {error}")

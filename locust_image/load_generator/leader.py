@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import time
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from load_generator.schedule import StepWindow, step_window
 from load_generator.spec import Spec
 from load_generator.storage import Storage, StorageError
 from load_generator.task import Task
+from load_generator.user import OneUserPerWorker
 
 if TYPE_CHECKING:
     from locust.env import Environment
@@ -84,6 +86,9 @@ class Leader:
         runner.register_message(messages.READY, self._on_ready)
         runner.register_message(messages.REPORT, self._on_report)
         runner.register_message(messages.FAILED, self._on_failed)
+        if environment.shape_class is None:
+            environment.shape_class = OneUserPerWorker()  # type: ignore[no-untyped-call]
+            environment.shape_class.runner = runner
         # Locust's shutdown calls it three times, and each takes half a second.
         setattr(runner, "quit", _Once(runner.quit))  # noqa: B010 - a method, for its callers
         self._storage.write(
@@ -171,6 +176,9 @@ class Leader:
         keepers = [gevent.spawn(self._keep_cpu), gevent.spawn(self._keep_clock)]
         try:
             self._await_ready()
+            # What is there by now stays: the collector need not look at it during the test.
+            gc.collect()
+            gc.freeze()
             if self._spec.burst is not None:
                 self._burst()
             self._steps()

@@ -17,6 +17,7 @@ import botocore.session
 import certifi
 import gevent
 from gevent.event import Event
+from gevent.lock import BoundedSemaphore
 from locust.runners import WorkerRunner
 
 from load_generator import invocation, locust_statistics, messages, result, spec
@@ -86,6 +87,7 @@ class Worker:
         self._ended = Event()
         self._heard_at: float | None = None
         self._sequence = 0
+        self._reporting = BoundedSemaphore()
 
     # --- Locust's events and messages -----------------------------------------------------------
 
@@ -262,28 +264,37 @@ class Worker:
             self._report(final=False)
 
     def _report(self, *, final: bool) -> None:
+        """Tell the leader, and Locust's statistics, what has happened since the last report.
+
+        Requests that fall due meanwhile go first: it is done piece by piece.
+        """
         engine = self._engine
         assert engine is not None
-        seconds = engine.take_seconds(final=final)
-        ended = engine.take_ended()
-        if self._listening:
-            fire_requests(self._environment, self._spec.endpoint_name, ended)
-        else:
+        with self._reporting:
+            seconds = engine.take_seconds(final=final)
+            ended = engine.take_ended()
+            outstanding = engine.outstanding
+            gevent.sleep(0)
+            self._sequence += 1
+            self._send(
+                messages.REPORT,
+                {
+                    "sequence": self._sequence,
+                    "clock": time.time(),
+                    "seconds": [[epoch, second.to_message()] for epoch, second in seconds],
+                    "outstanding": outstanding,
+                    "final": final,
+                },
+            )
+            gevent.sleep(0)
+            if self._listening:
+                fire_requests(self._environment, self._spec.endpoint_name, ended)
+                return
             for epoch_second, second in seconds:
                 locust_statistics.enter(
                     self._environment.stats, self._spec.endpoint_name, epoch_second, second
                 )
-        self._sequence += 1
-        self._send(
-            messages.REPORT,
-            {
-                "sequence": self._sequence,
-                "clock": time.time(),
-                "seconds": [[epoch, second.to_message()] for epoch, second in seconds],
-                "outstanding": engine.outstanding,
-                "final": final,
-            },
-        )
+                gevent.sleep(0)
 
     def _send(self, message: str, data: dict[str, Any]) -> None:
         self._runner.send_message(message, data | {"worker": self._task.worker})

@@ -141,6 +141,8 @@ class FalseStart:
     locustfile: str | None = None
     start_workers: int | None = None
     kill_leader: bool = False
+    #: The worker fails before the leader has started.
+    late_leader: bool = False
     server: bool = True
 
 
@@ -152,6 +154,12 @@ FALSE_STARTS = {
         "InvalidPayloads",
         "payloads.inline[0].body is not base64",
         {"payloads": {"inline": [{"body": "not base64!", "base64": True}]}},
+    ),
+    "payload in error, late leader": FalseStart(
+        "InvalidPayloads",
+        "payloads.inline[0].body is not base64",
+        {"payloads": {"inline": [{"body": "not base64!", "base64": True}]}},
+        late_leader=True,
     ),
     "payloads missing": FalseStart(
         "InvalidPayloads", "no such file", {"payloads": {"s3_uri": "file:///no/such/file.jsonl"}}
@@ -199,6 +207,10 @@ def _start(false_start: FalseStart, directory: Path) -> tuple[Outcome, int]:
         ) as processes:
             if false_start.kill_leader:
                 processes.leader.kill()
+            if false_start.late_leader:
+                # Longer than a worker takes to start, and than clocks may differ.
+                processes.leader.send_signal(signal.SIGSTOP)
+                Timer(6, processes.leader.send_signal, [signal.SIGCONT]).start()
             return processes.wait(60), len(server.requests)
 
 

@@ -18,9 +18,9 @@ from tests.local.scripted_server import Request, ScriptedServer, always, answer,
 pytestmark = [pytest.mark.load, pytest.mark.slow]
 
 
-def _statistics(outcome: Outcome) -> tuple[int, int]:
+def _statistics(outcome: Outcome, name: str = "my-endpoint") -> tuple[int, int]:
     """Requests and failures of the table that Locust itself prints at the end."""
-    found = re.search(r"^POST +my-endpoint +(\d+) +(\d+)\(", outcome.logs[0], re.MULTILINE)
+    found = re.search(rf"^POST +{name} +(\d+) +(\d+)\(", outcome.logs[0], re.MULTILINE)
     assert found is not None, outcome.logs[0]
     return int(found[1]), int(found[2])
 
@@ -146,6 +146,32 @@ def test_a_worker_with_two_vcpus_is_two_processes(tmp_path: Path) -> None:
     assert step["achieved_tps"] == pytest.approx(200, abs=2)
 
 
+def test_streams_have_statistics_of_their_first_byte_and_of_the_whole(tmp_path: Path) -> None:
+    async def stream(_request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await asyncio.sleep(0.03)
+        writer.write(b"5\r\nfirst\r\n")
+        await asyncio.sleep(0.12)
+        writer.write(b"4\r\nlast\r\n0\r\n\r\n")
+
+    with ScriptedServer(stream) as server:
+        outcome = run_load_test(
+            specification(streaming=True, steps=[{"offered_tps": 50}]),
+            url=server.url,
+            directory=tmp_path,
+        )
+        arrived = len(server.requests)
+        paths = {request.path for request in server.requests}
+    (step,) = completed(outcome)["steps"]
+    assert paths == {"/endpoints/my-endpoint/invocations-response-stream"}
+    assert step["first_byte_ms"]["p50"] == pytest.approx(30, abs=25)
+    assert step["client_latency_ms"]["p50"] == pytest.approx(150, abs=60)
+    assert step["first_byte_ms"]["max"] < step["client_latency_ms"]["p50"]
+    # Two rows in Locust's own table, too.
+    assert _statistics(outcome) == (arrived, 0)
+    assert _statistics(outcome, "my-endpoint first byte") == (arrived, 0)
+
+
 # --- Credentials, payload sets, Locust ----------------------------------------------------------
 
 
@@ -206,7 +232,7 @@ import pathlib
 
 from locust import events
 
-from load_generator.user import EndpointUser, OneUserPerWorker
+from load_generator.user import EndpointUser
 
 seen = []
 
@@ -214,10 +240,6 @@ seen = []
 class Invoke(EndpointUser):
     def check(self, body):
         return None if b"POSITIVE" in body else "wrong_answer"
-
-
-class Shape(OneUserPerWorker):
-    pass
 
 
 @events.request.add_listener
@@ -269,13 +291,17 @@ def test_a_locustfile_of_ones_own_checks_answers_and_listens_to_events(tmp_path:
 
 
 CALLS = """
+import json
+import os
+import pathlib
+
 import locust  # before boto3
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from load_generator.call_engine import CallFailed
-from load_generator.user import CallUser, OneUserPerWorker
+from load_generator.user import CallUser
 
 
 class Call(CallUser):
@@ -291,18 +317,47 @@ class Call(CallUser):
         return len(answer["Body"].read())
 
 
-class Shape(OneUserPerWorker):
-    pass
+class Shape(locust.LoadTestShape):
+    # One of its own, which is asked all the time.
+
+    ticks = 0
+
+    def tick(self):
+        Shape.ticks += 1
+        return 2, 2.0
+
+
+told = []
+
+
+@locust.events.request.add_listener
+def on_request(name, exception, **_):
+    told.append([name, exception])
+
+
+@locust.events.quitting.add_listener
+def on_quitting(environment, **_):
+    role = os.environ["LOAD_TEST_ROLE"] + os.environ["WORKER_INDEX"]
+    document = {
+        "told": told,
+        "ticks": Shape.ticks,
+        "users": environment.runner.user_count,
+        "requests": environment.stats.total.num_requests,
+        "failures": environment.stats.total.num_failures,
+    }
+    (pathlib.Path(os.environ["SEEN"]) / f"{role}.json").write_text(json.dumps(document))
 """
 
 
-def test_a_locustfile_may_call_with_a_library_of_its_own(tmp_path: Path) -> None:
+def test_a_locustfile_of_ones_own_brings_user_shape_library_and_listeners(tmp_path: Path) -> None:
+    """All of it is Locust's: user class, two workers, shape, events and merged statistics."""
+
     async def some_fail(request: Request, writer: asyncio.StreamWriter) -> None:
         failure = {"x-amzn-ErrorType": "ModelError"}
         body = b'{"OriginalStatusCode": 500, "Message": "m"}'
         writer.write(
             answer()
-            if request.number % 5
+            if request.number % 10
             else answer(body, status="424 Failed Dependency", headers=failure)
         )
 
@@ -314,7 +369,11 @@ def test_a_locustfile_may_call_with_a_library_of_its_own(tmp_path: Path) -> None
                 specification(steps=[{"offered_tps": 50}], workers=2),
                 url=server.url,
                 directory=tmp_path,
-                environment={"LOCUSTFILE": str(locustfile), "AWS_DEFAULT_REGION": "us-east-1"},
+                environment={
+                    "LOCUSTFILE": str(locustfile),
+                    "AWS_DEFAULT_REGION": "us-east-1",
+                    "SEEN": str(tmp_path),
+                },
             )
         )
         arrived = len(server.requests)
@@ -323,6 +382,17 @@ def test_a_locustfile_may_call_with_a_library_of_its_own(tmp_path: Path) -> None
     assert bodies == {b'{"inputs": "happy"}'}
     assert step["answers"] == step["invocations"] == pytest.approx(100, abs=2)
     assert step["errors"].keys() == {"ModelError"}
-    assert step["error_percent"] == pytest.approx(20, abs=3)
+    assert step["error_percent"] == pytest.approx(10, abs=3)
     timeline = document["timeline"]
     assert sum(each["achieved_tps"] + each["error_tps"] for each in timeline) == arrived
+    leader, *workers = (
+        json.loads((tmp_path / f"{name}.json").read_text())
+        for name in ("leader0", "worker0", "worker1")
+    )
+    assert leader["ticks"] >= 3
+    assert leader["told"] == []
+    assert (leader["requests"], leader["failures"]) == (arrived, -(-arrived // 10))
+    assert sum(len(each["told"]) for each in workers) == arrived
+    # Half of the schedule each.
+    assert all(len(each["told"]) == pytest.approx(arrived / 2, abs=1) for each in workers)
+    assert {exception for each in workers for _, exception in each["told"]} == {None, "ModelError"}
