@@ -279,6 +279,7 @@ def _states(env: Any) -> dict[str, Any]:
     data = env.states._states_data
     context = {name: dict(part) for name, part in data["context"].items() if part is not None}
     context["Execution"]["StartTime"] = timestamp(context["Execution"]["StartTime"])
+    context["Execution"]["RedriveCount"] = 0  # moto knows no redrive
     if "EnteredTime" in context.get("State", {}):
         context["State"]["EnteredTime"] = timestamp(context["State"]["EnteredTime"])
     optional = {name: data.get(name) for name in ("result", "errorOutput")}

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from local import events, models
+from local import events, models, stepfunctions
 from sizing import lock
 from sizing.names import sizing_id
 from tests.statemachine.stack import (
@@ -266,6 +266,31 @@ def test_a_create_call_whose_answer_was_lost(stack: StackUnderTest, kind: str) -
     assert execution.output["status"] == "SIZED"
 
 
+@pytest.mark.parametrize("redrives", [0, 1])
+def test_a_redriven_sizing_does_not_run_into_its_former_self(
+    stack: StackUnderTest, monkeypatch: pytest.MonkeyPatch, redrives: int
+) -> None:
+    # moto has no redrive: what is there is what a redriven execution finds, and what it is told.
+    machine = stack.aws.state_machine_arn("SizingStateMachine")
+    name = f"redriven-{redrives}"
+    sizing = sizing_id(f"{machine.replace(':stateMachine:', ':execution:')}:{name}")
+    former = f"{sizing}-ml-m5-xlarge-1-baseline-1"
+    assert stack.wait(stack.start("LoadTestStateMachine", {}, name=former)).status == "FAILED"
+    states_of = stepfunctions._states
+
+    def told(env: Any) -> dict[str, Any]:
+        states = states_of(env)
+        states["context"]["Execution"]["RedriveCount"] = redrives
+        return states
+
+    monkeypatch.setattr(stepfunctions, "_states", told)
+    execution = stack.wait(stack.start("SizingStateMachine", a_request(), name=name))
+    if redrives:
+        assert execution.output["status"] == "SIZED", execution.cause
+    else:  # which only shows that it would run into it
+        assert (execution.status, execution.error) == ("FAILED", "LoadTestFailed")
+
+
 def test_a_search_that_fails_ends_the_sizing(stack: StackUnderTest) -> None:
     with stack.refused("lambda", "Invoke", "AccessDeniedException", only="plan-load-test"):
         execution = stack.run("SizingStateMachine", a_request())
@@ -374,10 +399,11 @@ def test_a_second_sizing_of_the_model_runs_after_the_first(stack: StackUnderTest
     assert second.states.count("ResolveRequest") == 2  # what it waited for may matter to it
     assert len(created) == 2
     assert all(sizing_id(owner) in model for model, owner in created)
+    results = [stack.result(each) for each in (first, second)]
+    assert [each["recommendation"]["instance_count"] for each in results] == [2, 2]
+    assert [each["sizing"]["load_tests"] for each in results] == [2, 1]
     # Its time counts from when it was its turn.
-    assert (
-        stack.result(first)["sizing"]["finished_at"] <= stack.result(second)["sizing"]["started_at"]
-    )
+    assert results[0]["sizing"]["finished_at"] <= results[1]["sizing"]["started_at"]
 
 
 def test_a_sizing_that_does_not_wait_leaves_the_first_alone(stack: StackUnderTest) -> None:

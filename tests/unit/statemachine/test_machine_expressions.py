@@ -230,15 +230,23 @@ def test_polls_are_frequent_while_an_endpoint_is_young(minutes, seconds, machine
     assert sizing.evaluate("WaitForEndpoint", "Seconds", candidate_started_ms=started) == seconds
 
 
-def test_the_name_of_a_load_test_fits_an_execution(machine):
-    longest = {"sizing_id": "3f2a9c1b7d4e", "load_test_id": "x" * 60}
-    sizing = machine("sizing")
-    name = sizing.evaluate("LoadTest", "Arguments", "Name", candidate={"load_test": longest})
-    assert name == sizing.evaluate(
-        "VerifyLoadTest", "Arguments", "Name", next={"load_test": longest}
-    )
-    assert name.startswith("3f2a9c1b7d4e-")
-    assert len(name) <= 80
+@pytest.mark.parametrize("state, of", [("LoadTest", "candidate"), ("VerifyLoadTest", "next")])
+def test_the_name_of_a_load_test_fits_an_execution(state, of, machine):
+    load_test = {"sizing_id": "3f2a9c1b7d4e", "load_test_id": "x" * 60}
+
+    def name(**redriven):
+        context = {"Execution": redriven}
+        return machine("sizing").evaluate(
+            *(state, "Arguments", "Name"),
+            states={"context": context},
+            **{of: {"load_test": load_test}},
+        )
+
+    first = name(RedriveCount=0)
+    assert first == name() == f"3f2a9c1b7d4e-{'x' * 60}"
+    # A load test that has ended keeps its name; a redriven sizing must not run into it.
+    assert name(RedriveCount=1) == f"{first}-r1"
+    assert len(name(RedriveCount=999)) <= 80
 
 
 # --- load_test -----------------------------------------------------------------------------------
@@ -443,8 +451,8 @@ def test_the_group_is_the_last_part_of_the_profiles_name(machine):
 
 
 def test_sizings_of_two_nights_have_different_names(machine):
-    def name(execution):
-        context = {"Execution": {"Name": execution}}
+    def name(execution, **redriven):
+        context = {"Execution": {"Name": execution, **redriven}}
         return machine("nightly").evaluate(
             "Size", "Arguments", "Name", states={"context": context}, group="g" * 63
         )
@@ -452,7 +460,9 @@ def test_sizings_of_two_nights_have_different_names(machine):
     nights = ["x" * 60 + "-2026-01-01", "x" * 60 + "-2026-01-02"]
     assert name(nights[0]) != name(nights[1])
     assert len(name(nights[0])) <= 80
-    assert name("short") == "g" * 40 + "-short"
+    assert name("short") == "g" * 35 + "-short"
+    assert name("short", RedriveCount=1) == "g" * 35 + "-short-r1"
+    assert len(name(nights[0], RedriveCount=999)) <= 80
 
 
 @pytest.mark.parametrize("token", ["", "more"])
