@@ -179,8 +179,8 @@ def test_a_result_that_was_not_recorded_is_told_all_the_same(machine):
             [{"error": None}, {"error": "CapacityUnavailable"}, {"error": "X"}],
             "CapacityUnavailable",
         ),
-        ([{"error": None}], "SizingFailed"),
-        ([], "SizingFailed"),
+        ([{"error": None}], "NoCandidateMeasured"),
+        ([], "NoCandidateMeasured"),
     ],
 )
 def test_without_a_candidate_the_sizing_fails_as_the_first_did(history, error, machine):
