@@ -79,6 +79,7 @@ def model_keys(name: str, container: Mapping[str, Any]) -> list[str]:
 def patches(endpoints: Endpoints) -> Iterator[Patch]:
     """What to replace in moto."""
     backend = SageMakerModelBackend
+    yield Patch(backend, "_get_resource_from_arn", _existing_resource)
     yield Patch(FakeEndpointConfig, "validate_instance_type", _any_instance_type)
     yield Patch(SageMakerResponse, "create_endpoint_config", _create_config_with_metrics)
     for name, store, kind in (
@@ -101,6 +102,17 @@ def _any_instance_type(_self: Any, instance_type: str) -> None:
     """moto's list is some years old; EC2's decides in ``_processors``."""
     if not instance_type.startswith("ml."):
         raise ValidationError(message=f"{instance_type} is not an instance type")
+
+
+_resource_from_arn = vars(SageMakerModelBackend)["_get_resource_from_arn"]
+
+
+def _existing_resource(backend: Any, arn: str) -> Any:
+    """The tags of what is gone are refused; moto breaks."""
+    resource = _resource_from_arn(backend, arn)
+    if resource is None:
+        raise ValidationError(message=f"Could not find {arn}.")
+    return resource
 
 
 _create_config_response = vars(SageMakerResponse)["create_endpoint_config"]
