@@ -55,6 +55,15 @@ class ConcurrencyTracking(_Frozen):
     target_value: float = Field(gt=0)
 
 
+class ScalingRequests(_Frozen):
+    """Complete API requests, with ``ENDPOINT_PLACEHOLDER`` for the endpoint's name."""
+
+    register_scalable_target: dict[str, Any]
+    put_scaling_policy: dict[str, Any]
+    #: PutScalingPolicy for ``alternative``, instead of the other or beside it.
+    put_concurrency_policy: dict[str, Any] | None = None
+
+
 class Autoscaling(_Frozen):
     """Numbers of a target tracking policy."""
 
@@ -69,6 +78,7 @@ class Autoscaling(_Frozen):
     #: The rate held, relative to the saturation rate of one instance; None if that is unknown.
     safety_factor: float | None = None
     alternative: ConcurrencyTracking | None = None
+    requests: ScalingRequests | None = None
 
 
 def advise(
@@ -95,7 +105,7 @@ def advise(
     """
     if tps_per_instance is None or tps_per_instance <= 0 or is_burstable(instance_type):
         return None
-    return Autoscaling(
+    advice = Autoscaling(
         target_value=_significant(tps_per_instance * _SECONDS_PER_MINUTE),
         min_capacity=min(_LEAST_INSTANCES, instance_count),
         max_capacity=max(instance_count, min(_GROWTH * instance_count, max_instances)),
@@ -106,6 +116,12 @@ def advise(
         ),
         alternative=_concurrency(tps_per_instance, model_latency_ms),
     )
+    requests = ScalingRequests(
+        register_scalable_target=register_scalable_target(advice, ENDPOINT_PLACEHOLDER),
+        put_scaling_policy=put_scaling_policy(advice, ENDPOINT_PLACEHOLDER),
+        put_concurrency_policy=put_concurrency_policy(advice, ENDPOINT_PLACEHOLDER),
+    )
+    return advice.model_copy(update={"requests": requests})
 
 
 def _concurrency(tps_per_instance: float, latency_ms: float | None) -> ConcurrencyTracking | None:

@@ -45,12 +45,12 @@ _WARM_UP_SECONDS = 30.0
 #: Standard errors of room up to which a latency limit is taken to bind.
 _OPEN_ROOM = 2.5
 #: A step's latency noise may be this part of what one instance more or less changes, one over.
-_NOISE_SHARE = 14.0
-_MOST_HELD = 4
+_NOISE_SHARE = 24.0
+_MOST_HELD = 8
 _LEAST_GROWTH = 1e-6
 #: Least probability to serve the target at which a count is accepted that was seen to do so:
 #: where the next count is in the band as well, and elsewhere or where an earlier sizing found it.
-_SURENESS_IN_BAND = 0.85
+_SURENESS_IN_BAND = 0.92
 _SURENESS = 0.4
 #: Share of the saturation rate at which errors are not the load's doing.
 _AT_REST_SHARE = 0.6

@@ -48,7 +48,7 @@ def from_price_list(products: Sequence[str]) -> Price | None:
 
 
 def bundled(instance_type: str, region: str, reason: str) -> Price:
-    """The price in the bundled table.
+    """The price in the bundled table, with the table's date and where the table is from.
 
     Args:
         instance_type: The type, with its ``ml.``.
@@ -57,7 +57,7 @@ def bundled(instance_type: str, region: str, reason: str) -> Price:
     """
     for table in _tables().get(region, ()):
         if instance_type in table["usd_per_hour"]:
-            source = f"bundled table of {table['as_of']} ({reason})"
+            source = f"bundled table of {table['as_of']} ({table['source']}; {reason})"
             return Price(float(table["usd_per_hour"][instance_type]), source)
     return Price(None, f"unknown: {reason}, and no bundled price of {instance_type} in {region}")
 

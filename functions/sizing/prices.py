@@ -8,6 +8,8 @@ cost.
 
 from __future__ import annotations
 
+#: The region whose prices these are.
+REGION = "us-east-1"
 #: When Fargate's and Step Functions' prices were looked up.
 PRICES_READ_ON = "2026-09-27"
 #: https://aws.amazon.com/fargate/pricing/ (Linux/x86; ARM is a fifth cheaper).
@@ -19,3 +21,13 @@ CLOUDWATCH_METRIC_MONTH_USD = 0.30
 CLOUDWATCH_THOUSAND_QUERIES_USD = 0.01
 #: https://aws.amazon.com/step-functions/pricing/: a thousand state transitions, Standard.
 THOUSAND_TRANSITIONS_USD = 0.025
+
+
+def note(region: str) -> str | None:
+    """What to know of the sizing's own cost in a region; None where there is nothing to say."""
+    if region == REGION:
+        return None
+    return (
+        f"sizing.cost_usd counts the load generators, CloudWatch and Step Functions at the prices "
+        f"of {REGION}; in {region} they differ by some percent."
+    )

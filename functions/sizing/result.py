@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sizing import autoscaling
+from sizing import autoscaling, prices
 from sizing.answer import Answer, CandidateOutcome, CandidateStatus, Diagnosis, Status
 from sizing.autoscaling import Autoscaling
 from sizing.failure import CATALOGUE, Failure
@@ -222,9 +222,19 @@ def build_result(
         ),
         error=failure,
         estimate=estimate,
-        notes=(*(sizing.notes if sizing is not None else ()), *notes),
+        notes=(
+            *(sizing.notes if sizing is not None else ()),
+            *_price_notes(sizing, cost_usd),
+            *notes,
+        ),
     )
     return _document(result)
+
+
+def _price_notes(sizing: Sizing | None, cost_usd: float | None) -> list[str]:
+    """What to know of the sizing's own cost, where it has one."""
+    note = prices.note(sizing.region) if sizing is not None and cost_usd else None
+    return [note] if note else []
 
 
 def _winner(answer: Answer | None) -> CandidateOutcome | None:

@@ -51,7 +51,17 @@ def test_a_family_costs_in_proportion_to_its_size() -> None:
 def test_prices_as_the_price_list_had_them(instance_type: str, usd: float) -> None:
     price = instance_prices.bundled(instance_type, "us-east-1", "the API is away")
     assert price.usd_per_hour == usd
-    assert price.source == "bundled table of 2026-09-27 (the API is away)"
+    assert price.source == (
+        "bundled table of 2026-09-27 (read from the Price List API; the API is away)"
+    )
+
+
+def test_a_price_that_no_price_list_gave_says_so() -> None:
+    price = instance_prices.bundled("ml.m5.4xlarge", "us-east-1", "the API is away")
+    assert price.usd_per_hour == 0.922
+    assert price.source.startswith(
+        "bundled table of 2026-11-22 (from public price tables, not from the Price List API; "
+    )
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,20 @@ def test_requests_are_what_the_api_takes(operation: str, make: Any) -> None:
         assert metric in model.shape_for("MetricType").enum
 
 
+def test_the_result_holds_the_requests_ready_to_send() -> None:
+    found = given()
+    name = autoscaling.ENDPOINT_PLACEHOLDER
+    assert found.requests is not None
+    assert found.requests.model_dump() == {
+        "register_scalable_target": autoscaling.register_scalable_target(found, name),
+        "put_scaling_policy": autoscaling.put_scaling_policy(found, name),
+        "put_concurrency_policy": autoscaling.put_concurrency_policy(found, name),
+    }
+    without = given(model_latency_ms=None).requests
+    assert without is not None
+    assert without.put_concurrency_policy is None
+
+
 def test_the_two_policies_do_not_overwrite_each_other() -> None:
     found = given()
     concurrency = autoscaling.put_concurrency_policy(found, "e")
