@@ -31,7 +31,7 @@ def resolve(model: Model, instance_type: str, region: str) -> ModelSource:
     if model.hugging_face:
         return ModelSource(_hugging_face(model.hugging_face, instance_type, region))
     if model.container:
-        return ModelSource(_own(model.container))
+        return ModelSource(_own(model.container, region))
     if model.model_name:
         _check_model(model.model_name)
         return ModelSource(model_name=model.model_name)
@@ -62,9 +62,13 @@ def _hugging_face(model: HuggingFaceModel, instance_type: str, region: str) -> A
     }
 
 
-def _own(container: Container) -> ApiRequest:
+def _own(container: Container, region: str) -> ApiRequest:
+    field, image = "model.container.image_uri", container.image_uri
+    image_region = image.partition("/")[0].split(".")[3]
+    if image_region != region:
+        raise InvalidRequest(field, f"must be an image in {region}, as the endpoint; got {image}")
     data = {"ModelDataUrl": container.model_data_url} if container.model_data_url else {}
-    return {"Image": container.image_uri, "Environment": container.environment, **data}
+    return {"Image": image, "Environment": container.environment, **data}
 
 
 def _check_model(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from aws_lambda_powertools.utilities.parser import event_parser
@@ -20,6 +21,9 @@ from sizing.load_test import LoadTestPlan
 from sizing.load_test_run import load_test_input, payload_source
 from sizing.model_key import model_key
 from sizing.request import Payload, Payloads, Request, parse_request
+
+#: The state machine hands on 256 KiB at a time, which the sizing's history must fit into as well.
+_LARGEST_ANSWER_BYTES = 160 * 1024
 
 
 class Execution(BaseModel):
@@ -60,7 +64,6 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
     logger.set_correlation_id(sizing_id)
 
     request = parse_request(event.request)
-    deployment.check_tags(request.tags)
     candidates = prices.priced(instance_types.describe(request.instance_types), environment.region)
     _check_cost_limit(request, candidates)
     sources = {
@@ -97,7 +100,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
             "dry_run": request.dry_run,
         },
     )
-    return {
+    answer = {
         "sizing": sizing.model_dump(mode="json"),
         "dry_run": request.dry_run,
         "lock": lock.terms(request, key).model_dump(mode="json"),
@@ -116,6 +119,8 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
 
 
 def _candidate(
+    _check_size(answer)
+    return answer
     sizing: Sizing,
     plan: LoadTestPlan,
     source: deployment.ModelSource,
@@ -160,6 +165,17 @@ def _candidate(
 def _check_cost_limit(request: Request, candidates: tuple[InstanceFacts, ...]) -> None:
     for facts in candidates:
         if request.limits.max_cost_usd is not None and facts.hourly_price_usd is None:
+def _check_size(answer: dict[str, Any]) -> None:
+    """Else the state machine would break off with a DataLimitExceeded that nothing can catch."""
+    size = len(json.dumps(answer).encode())
+    if size > _LARGEST_ANSWER_BYTES:
+        raise InvalidRequest(
+            "request",
+            f"takes {size:,} bytes to carry out, at most {_LARGEST_ANSWER_BYTES:,} fit into the "
+            "state machine; give it fewer instance_types, tags or environment variables",
+        )
+
+
             raise InvalidRequest(
                 "limits.max_cost_usd",
                 f"can't be kept, since the price of {facts.instance_type} is "

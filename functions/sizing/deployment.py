@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sizing import names
-from sizing.errors import InvalidRequest
 from sizing.instance import Sizing
 from sizing.load_test import LoadTestPlan
 
@@ -37,23 +34,6 @@ class Deployment:
     create_model: ApiRequest | None
     create_endpoint_config: ApiRequest
     create_endpoint: ApiRequest
-
-
-def check_tags(tags: Mapping[str, str]) -> None:
-    """Check that SageMaker and ECS take the tags.
-
-    Raises:
-        InvalidRequest: A key or value holds a character that they refuse.
-    """
-    for key, value in tags.items():
-        for char in key + value:
-            # Letters, numbers and separators of any script, as the tags' pattern has them.
-            if char not in "_.:/=+-@" and unicodedata.category(char)[0] not in "LNZ":
-                raise InvalidRequest(
-                    "tags",
-                    f"keys and values may hold letters, digits, spaces and _ . : / = + - @; "
-                    f"{key!r} has {char!r}",
-                )
 
 
 def resource_tags(sizing: Sizing) -> dict[str, str]:

@@ -11,12 +11,15 @@ from pydantic import ValidationError
 from sizing.errors import InvalidRequest
 from sizing.request import Payload, Payloads
 
+from sizing.refusal import field_path
 #: Largest body that an endpoint accepts (SageMaker's hosting FAQ).
 MAX_BODY_BYTES = 25 * 1024 * 1024
 #: Largest file of payloads: every load generator holds it in memory.
 MAX_FILE_BYTES = 100 * 1024 * 1024
 
 #: Bytes of payloads that a sizing's first state may return, all copies together. The state
+#: Most payloads in a file: all are checked within the function's time.
+MAX_PAYLOADS = 1_000_000
 #: machine's limit is 256 KiB for everything.
 _INLINE_BUDGET_BYTES = 64 * 1024
 
@@ -61,11 +64,15 @@ def first_of_file(uri: str, lines: Iterable[bytes]) -> Payload:
         if not line.strip():
             continue
         try:
+        if number > MAX_PAYLOADS:
+            raise InvalidRequest(
+                "payloads.s3_uri", f"{uri} has more than {MAX_PAYLOADS:,} lines, the most allowed"
+            )
             payload = Payload.model_validate_json(line)
             _check(payload)
         except ValidationError as error:
             what = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(map(str, what["loc"])) or "the line"
+            where = field_path(what["loc"]) or "the line"
             raise _in_line(uri, number, f"{where}: {what['msg']}") from None
         except ValueError as error:
             raise _in_line(uri, number, str(error)) from None

@@ -1,12 +1,19 @@
-"""The request of a sizing: what a user writes, validated, with every default written once."""
+"""The request of a sizing: what a user writes, validated, with every default written once.
+
+Lengths and patterns are those of the APIs that a value goes to, as botocore's service models have
+them, written for pydantic's regular expressions: these are anchored at the very end, not before a
+line break, and their ``\\d`` and ``\\w`` would take the digits and letters of every script.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import unquote
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -17,19 +24,151 @@ from pydantic import (
 )
 
 from sizing.errors import InvalidRequest
+from sizing.refusal import field_path, refusal
 
 #: Publish intervals that ``MetricsConfig.MetricPublishFrequencyInSeconds`` of an endpoint config
 #: accepts, seconds.
 METRIC_PERIODS_SECONDS = (10, 30, 60, 120, 180, 240, 300)
 
+#: SageMaker's own limit on an invocation, milliseconds: no answer takes longer.
+_LONGEST_INVOCATION_MS = 60_000
+#: Bytes of one value of a container's environment, and of all names and values together, as
+#: CreateModel takes them.
+_LONGEST_ENVIRONMENT_VALUE = 1024
+_ENVIRONMENT_BYTES = 32 * 1024
+#: Domains of ECR in AWS's partitions.
+_ECR_DOMAINS = (
+    "amazonaws.com",
+    "amazonaws.com.cn",
+    "amazonaws.eu",
+    "c2s.ic.gov",
+    "sc2s.sgov.gov",
+    "cloud.adc-e.uk",
+    "csp.hci.ic.gov",
+)
+
+#: What each pattern allows, in words.
+_PATTERNS: Final[dict[str, str]] = {}
+
+
+def _text(pattern: str, allowed: str, *, longest: int) -> Any:
+    """Constraints of a string; ``allowed`` says in words what the pattern takes."""
+    _PATTERNS[pattern] = allowed
+    return StringConstraints(pattern=pattern, max_length=longest)
+
+
+def _whole_characters(value: str) -> str:
+    """JSON can hold half a surrogate pair, which no encoding of text can."""
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError("must be text without halves of surrogate pairs")
+    return value
+
+
+def _names_an_object(uri: str) -> str:
+    """No segment that a proxy or a tool on the way could take for a step up, or leave out."""
+    _, _, bucket, *path = uri.split("/")
+    if ".." in bucket or any(unquote(segment) in ("", ".", "..") for segment in path):
+        raise ValueError("must be s3://bucket/key, without empty segments, . and .. in it")
+    return uri
+
+
+def _is_of_the_hub(model_id: str) -> str:
+    if ".." in model_id or "--" in model_id:
+        raise ValueError("must be a model id of the Hugging Face hub, which have no -- and ..")
+    return model_id
+
+
 Routing = Literal["LEAST_OUTSTANDING_REQUESTS", "RANDOM"]
 InstanceType = Annotated[
-    str, StringConstraints(pattern=r"^ml\.[a-z][a-z0-9-]*\.[a-z0-9-]+$", max_length=64)
+    str,
+    _text(
+        r"^ml\.[a-z][a-z0-9-]*\.[a-z0-9-]+$",
+        "must be a SageMaker instance type such as ml.m5.xlarge",
+        longest=64,
+    ),
 ]
 S3Uri = Annotated[
-    str, StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/\S+$", max_length=1024)
+    str,
+    _text(
+        r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[\p{L}\p{M}\p{N}\p{P}\p{S}]+$",
+        "must be s3://bucket/key, without spaces and control characters",
+        longest=1024,
+    ),
+    AfterValidator(_names_an_object),
 ]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+ModelDataUrl = Annotated[
+    str,
+    _text(
+        r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[\p{L}\p{M}\p{N}\p{P}\p{S}]+\.tar\.gz$",
+        "must be s3://bucket/key.tar.gz, without spaces and control characters",
+        longest=1024,
+    ),
+    AfterValidator(_names_an_object),
+]
+_HUB_NAME = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
+HubModelId = Annotated[
+    str,
+    _text(
+        f"^({_HUB_NAME}/)?{_HUB_NAME}$",
+        "must be a model id of the Hugging Face hub, such as distilbert-base-uncased or "
+        "organization/name",
+        longest=200,
+    ),
+    AfterValidator(_is_of_the_hub),
+]
+_Version = Annotated[
+    str, _text(r"^[0-9]{1,4}(\.[0-9]{1,4}){1,3}$", "must be a version such as 4.17.0", longest=20)
+]
+#: Of models and model package groups.
+ResourceName = Annotated[
+    str,
+    _text(
+        r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$",
+        "must be letters, digits and hyphens, and begin and end with a letter or digit",
+        longest=63,
+    ),
+]
+ModelPackageArn = Annotated[
+    str,
+    _text(
+        r"^arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:[0-9]{12}:model-package/"
+        r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(/[0-9]{1,9})?$",
+        "must be an ARN such as arn:aws:sagemaker:us-east-1:123456789012:model-package/name/1",
+        longest=176,
+    ),
+]
+_domains = "|".join(_ECR_DOMAINS).replace(".", r"\.")
+_REPOSITORY_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+ImageUri = Annotated[
+    str,
+    _text(
+        rf"^[0-9]{{12}}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.({_domains})/"
+        rf"{_REPOSITORY_PART}(/{_REPOSITORY_PART})*"
+        r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$",
+        "must be an image in Amazon ECR, such as "
+        "123456789012.dkr.ecr.us-east-1.amazonaws.com/name:tag",
+        longest=255,
+    ),
+]
+EnvironmentName = Annotated[
+    str,
+    _text(
+        r"^[a-zA-Z_][a-zA-Z0-9_]*$",
+        "must have names of letters, digits and _ that don't begin with a digit",
+        longest=1024,
+    ),
+]
+#: Visible ASCII and spaces between: no line break could add a header of its own.
+HeaderValue = Annotated[
+    str,
+    _text(
+        r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$",
+        "must be printable ASCII without spaces around it, such as application/json",
+        longest=1024,
+    ),
+]
+_TAG = r"^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$"
+_TAG_ALLOWED = "may hold letters, digits, spaces and _ . : / = + - @"
 #: What a sizing does while another one of the same model runs.
 WhenLocked = Literal["WAIT", "FAIL"]
 
@@ -43,19 +182,42 @@ class _Strict(BaseModel):
 class HuggingFaceModel(_Strict):
     """A model of the Hugging Face hub, served by AWS's Hugging Face inference container."""
 
-    model_id: Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$", max_length=200)]
-    task: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=60)]
-    transformers_version: Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+){1,3}$")]
-    pytorch_version: Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+){1,3}$")]
-    py_version: Annotated[str, StringConstraints(pattern=r"^py\d{2,3}$")]
+    model_id: HubModelId
+    task: Annotated[
+        str, _text(r"^[a-z0-9-]+$", "must be a task such as text-classification", longest=60)
+    ]
+    transformers_version: _Version
+    pytorch_version: _Version
+    py_version: Annotated[
+        str, _text(r"^py[0-9]{2,3}$", "must be a Python version such as py312", longest=5)
+    ]
 
 
 class Container(_Strict):
     """An inference container of the user's own."""
 
-    image_uri: Annotated[str, StringConstraints(pattern=r"^\S+$", max_length=255)]
-    model_data_url: S3Uri | None = None
-    environment: dict[str, str] = Field(default_factory=dict)
+    image_uri: ImageUri
+    model_data_url: ModelDataUrl | None = None
+    environment: Annotated[
+        dict[EnvironmentName, Annotated[str, AfterValidator(_whole_characters)]],
+        Field(max_length=100),
+    ] = Field(default_factory=dict)
+
+    @field_validator("environment")
+    @classmethod
+    def _fits_create_model(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, content in value.items():
+            if (size := len(content.encode())) > _LONGEST_ENVIRONMENT_VALUE:
+                raise ValueError(
+                    f"values take at most {_LONGEST_ENVIRONMENT_VALUE:,} bytes, "
+                    f"that of {field_path([name])} has {size:,}"
+                )
+        size = sum(len(name) + len(content.encode()) for name, content in value.items())
+        if size > _ENVIRONMENT_BYTES:
+            raise ValueError(
+                f"names and values may have {_ENVIRONMENT_BYTES:,} bytes together, got {size:,}"
+            )
+        return value
 
 
 _MODEL_KINDS = (
@@ -71,22 +233,9 @@ class Model(_Strict):
     """What is deployed: exactly one of the fields."""
 
     hugging_face: HuggingFaceModel | None = None
-    model_package_arn: (
-        Annotated[
-            str,
-            StringConstraints(
-                pattern=r"^arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:\d{12}:model-package/[\w./-]+$",
-                max_length=2048,
-            ),
-        ]
-        | None
-    ) = None
-    model_package_group: (
-        Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")] | None
-    ) = None
-    model_name: (
-        Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")] | None
-    ) = None
+    model_package_arn: ModelPackageArn | None = None
+    model_package_group: ResourceName | None = None
+    model_name: ResourceName | None = None
     container: Container | None = None
 
     @model_validator(mode="after")
@@ -108,8 +257,8 @@ class Model(_Strict):
 class Payload(_Strict):
     """One request body and how often it is sent, relative to the others."""
 
-    body: str
-    weight: Positive = 1.0
+    body: Annotated[str, AfterValidator(_whole_characters)]
+    weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
     base64: bool = False
 
 
@@ -118,12 +267,8 @@ class Payloads(_Strict):
 
     inline: Annotated[list[Payload], Field(min_length=1, max_length=100)] | None = None
     s3_uri: S3Uri | None = None
-    content_type: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e][\x20-\x7e]*$")] = (
-        "application/json"
-    )
-    accept: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e][\x20-\x7e]*$")] = (
-        "application/json"
-    )
+    content_type: HeaderValue = "application/json"
+    accept: HeaderValue = "application/json"
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Payloads:
@@ -155,7 +300,7 @@ class Target(_Strict):
 
     tps: Annotated[float, Field(gt=0, le=1_000_000)]
     utilization_percent: Band = Field(default_factory=Band)
-    model_latency_p99_ms: Positive | None = None
+    model_latency_p99_ms: Annotated[float, Field(gt=0, le=_LONGEST_INVOCATION_MS)] | None = None
     error_percent: Annotated[float, Field(ge=0, le=100)] = 0.1
 
 
@@ -164,8 +309,9 @@ class Limits(_Strict):
 
     max_instances: Annotated[int, Field(ge=1, le=1000)] = 20
     max_load_tests: Annotated[int, Field(ge=1, le=100)] = 8
-    max_cost_usd: Positive | None = None
-    max_minutes: Positive | None = None
+    max_cost_usd: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    #: Not over the state machine's own time-out, a day.
+    max_minutes: Annotated[float, Field(gt=0, le=1440)] | None = None
     #: Keep to the account's quotas by lowering max_instances, instead of refusing the request.
     lower_to_quota: bool = False
 
@@ -205,11 +351,13 @@ class Request(_Strict):
     routing: Routing = "LEAST_OUTSTANDING_REQUESTS"
     load: Load = Field(default_factory=Load)
     when_locked: WhenLocked = "WAIT"
+    #: Whether to start at the count that an earlier sizing of the same found.
+    use_history: bool = True
     dry_run: bool = False
     tags: Annotated[
         dict[
-            Annotated[str, StringConstraints(min_length=1, max_length=128)],
-            Annotated[str, StringConstraints(max_length=256)],
+            Annotated[str, _text(_TAG, _TAG_ALLOWED, longest=128), Field(min_length=1)],
+            Annotated[str, _text(_TAG, _TAG_ALLOWED, longest=256)],
         ],
         Field(max_length=40),
     ] = Field(default_factory=dict)
@@ -246,26 +394,9 @@ class Request(_Strict):
         return value
 
 
-_WHAT_IS_ALLOWED = {
-    "greater_than": "must be greater than {gt:g}",
-    "greater_than_equal": "must be {ge:g} or more",
-    "less_than": "must be less than {lt:g}",
-    "less_than_equal": "must be {le:g} or less",
-    "missing": "is missing",
-    "too_short": "needs at least {min_length}",
-    "too_long": "takes at most {max_length}",
-    "string_too_long": "takes at most {max_length} characters",
-    "string_pattern_mismatch": "must match {pattern}",
-    "literal_error": "must be one of {expected}",
-    "finite_number": "must be a finite number",
-    "float_type": "must be a number",
-    "int_type": "must be a whole number",
-    "string_type": "must be a string",
-    "bool_type": "must be true or false",
-    "list_type": "must be a list",
-    "dict_type": "must be an object",
-    "model_type": "must be an object",
-}
+@cache
+def _schema() -> dict[str, Any]:
+    return Request.model_json_schema()
 
 
 def parse_request(data: object) -> Request:
@@ -282,50 +413,4 @@ def parse_request(data: object) -> Request:
     try:
         return Request.model_validate(data)
     except ValidationError as error:
-        # An unknown field is often a misspelt one, whose right name is "missing": name it first.
-        errors = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-        raise _invalid(errors[0]) from None
-
-
-def _invalid(error: Any) -> InvalidRequest:
-    location: Sequence[int | str] = [part for part in error["loc"] if part != "[key]"]
-    field = ".".join(map(str, location)) or "request"
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "extra_forbidden":
-        allowed = ", ".join(_fields_at(location[:-1]))
-        return InvalidRequest(field, f"unknown field; allowed here: {allowed}")
-    if field.startswith("instance_types.") and kind == "string_pattern_mismatch":
-        given = _shown(error["input"])
-        message = f"must be a SageMaker instance type such as ml.m5.xlarge, got {given}"
-        return InvalidRequest(field, message)
-    if kind == "value_error":
-        return InvalidRequest(field, str(context["error"]))
-    message = _WHAT_IS_ALLOWED.get(kind, "").format(**context) or error["msg"]
-    got = "" if kind == "missing" else f", got {_shown(error['input'])}"
-    return InvalidRequest(field, message + got)
-
-
-def _fields_at(location: Sequence[int | str]) -> list[str]:
-    """Names of the fields allowed at a path of the request."""
-    schema: dict[str, Any] = Request.model_json_schema()
-    node = schema
-    for part in location:
-        node = _resolved(node, schema)
-        node = node["items"] if isinstance(part, int) else node["properties"][part]
-    return list(_resolved(node, schema).get("properties", {}))
-
-
-def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """The object or array a schema node stands for, behind ``$ref`` and ``anyOf [..., null]``."""
-    for alternative in node.get("anyOf", ()):
-        if alternative.get("type") != "null":
-            return _resolved(alternative, schema)
-    if "$ref" in node:
-        return _resolved(schema["$defs"][node["$ref"].rpartition("/")[2]], schema)
-    return node
-
-
-def _shown(value: object, longest: int = 60) -> str:
-    """A value as JSON, short enough for one line."""
-    text = json.dumps(value, default=str)
-    return text if len(text) <= longest else text[: longest - 3] + "..."
+        raise refusal(error, _schema(), _PATTERNS) from None

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from sizing.deployment import (
     Deployment,
     ModelSource,
-    check_tags,
     deployment,
     resource_tags,
     update_capacity,
 )
-from sizing.errors import InvalidRequest
 from sizing.instance import Sizing
 from sizing.load_test import LoadTestPlan
 from tests.unit.functions.made_up import EXECUTION_ARN, SIZING_ID, a_plan, a_sizing
@@ -105,14 +101,3 @@ def test_a_model_that_exists_is_used_and_none_is_made() -> None:
     assert requests.create_model is None
     variant = requests.create_endpoint_config["ProductionVariants"][0]
     assert variant["ModelName"] == "sentiment-v3"
-
-
-@pytest.mark.parametrize("tags", [{"naïve clé 1": "é_.:/=+-@ 9"}, {}])
-def test_tags_that_aws_takes(tags: dict[str, str]) -> None:
-    check_tags(tags)
-
-
-@pytest.mark.parametrize("tags", [{"a": "b;c"}, {"a\n": "b"}, {"emoji🙂": "x"}])
-def test_tags_that_aws_refuses_are_named(tags: dict[str, str]) -> None:
-    with pytest.raises(InvalidRequest, match=r"^tags: keys and values may hold letters"):
-        check_tags(tags)

@@ -147,7 +147,7 @@ class TestRequest:
         assert refused(limits={"max_load_tests": 1}).startswith("limits.max_load_tests: ")
 
     def test_tags_that_aws_refuses(self) -> None:
-        assert refused(tags={"a": "b;"}).startswith("tags: ")
+        assert refused(tags={"a": "b;"}).startswith("tags.a: ")
 
     def test_an_event_in_error_is_named_without_its_content(self) -> None:
         with pytest.raises(ValidationError) as error:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sizing.errors import InvalidRequest
-from sizing.request import Request, parse_request
+from sizing.request import parse_request
 
 
 def a_request(**changes: Any) -> dict[str, Any]:
@@ -71,9 +68,9 @@ def test_defaults_are_the_documented_ones() -> None:
         ({"instance_types": ["ml.m5.large"] * 2}, "instance_types", "more than once"),
         ({"instance_types": [f"ml.m5.t{n}" for n in range(11)]}, "instance_types", "at most 10"),
         ({"model": {}}, "model", "exactly one of hugging_face, model_package_arn"),
-        ({"model": {"model_name": "../x"}}, "model.model_name", "must match"),
+        ({"model": {"model_name": "../x"}}, "model.model_name", "letters, digits and hyphens"),
         ({"payloads": {}}, "payloads", "exactly one of inline, s3_uri"),
-        ({"payloads": {"s3_uri": "http://x/y"}}, "payloads.s3_uri", "must match ^s3://"),
+        ({"payloads": {"s3_uri": "http://x/y"}}, "payloads.s3_uri", "must be s3://bucket/key"),
         (
             {"payloads": {"inline": [{"body": "", "weight": 0}]}},
             "payloads.inline.0.weight",
@@ -119,31 +116,3 @@ def test_content_type_may_stand_beside_the_payloads_but_not_twice() -> None:
 def test_a_request_survives_its_way_through_json() -> None:
     request = parse_request(a_request(target={"tps": 10, "model_latency_p99_ms": 80}))
     assert parse_request(json.loads(request.model_dump_json())) == request
-
-
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4)
-    ),
-    max_leaves=8,
-)
-fields = st.sampled_from(list(Request.model_fields))
-mutations: list[Callable[[dict[str, Any], Any], dict[str, Any]]] = [
-    lambda request, value: {**request, "target": value},
-    lambda request, value: {**request, "model": value},
-    lambda request, value: {**request, "payloads": value},
-    lambda request, value: {**request, "target": {**request["target"], "tps": value}},
-    lambda request, value: {**request, "payloads": {"inline": value}},
-]
-
-
-@settings(max_examples=300, deadline=None)
-@given(value=anything, field=fields, mutation=st.sampled_from(mutations))
-def test_no_input_crashes_the_validation(value: Any, field: str, mutation: Any) -> None:
-    for hostile in (a_request(**{field: value}), mutation(a_request(), value)):
-        try:
-            accepted = parse_request(hostile)
-        except InvalidRequest:
-            continue
-        assert accepted.target.tps > 0
