@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from aws.clients import client
@@ -27,8 +28,17 @@ def read_json(bucket: str, key: str) -> Any:
     return json.loads(client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
-def object_bytes(uri: str, account: str) -> int:
-    """Size of an object, bytes.
+@dataclass(frozen=True)
+class ObjectFacts:
+    """What is known of an object without reading it."""
+
+    size_bytes: int
+    #: The same as long as the content is; see S3's documentation of ETag.
+    entity_tag: str
+
+
+def describe(uri: str, account: str) -> ObjectFacts:
+    """Size and entity tag of an object.
 
     Raises:
         botocore.exceptions.ClientError: It is missing, may not be read, or its bucket is not
@@ -36,7 +46,7 @@ def object_bytes(uri: str, account: str) -> int:
     """
     bucket, key = split_uri(uri)
     head = client("s3").head_object(Bucket=bucket, Key=key, ExpectedBucketOwner=account)
-    return int(head["ContentLength"])
+    return ObjectFacts(int(head["ContentLength"]), str(head.get("ETag", "")))
 
 
 def lines(uri: str, account: str | None = None) -> Iterator[bytes]:
@@ -47,7 +57,7 @@ def lines(uri: str, account: str | None = None) -> Iterator[bytes]:
         account: The bucket must be this account's, if given.
 
     Raises:
-        botocore.exceptions.ClientError: As for ``object_bytes``.
+        botocore.exceptions.ClientError: As for ``describe``.
     """
     bucket, key = split_uri(uri)
     owner = {"ExpectedBucketOwner": account} if account else {}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from boto3.dynamodb.types import TypeDeserializer
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from aws.clients import client
 
 _from_dynamodb = TypeDeserializer().deserialize
+_to_dynamodb = TypeSerializer().serialize
 
 
 def items(table: str, partition: str, *, newest_first: bool = False) -> Iterator[dict[str, Any]]:
@@ -38,6 +40,18 @@ def items(table: str, partition: str, *, newest_first: bool = False) -> Iterator
     for page in pages:
         for item in page["Items"]:
             yield {name: _plain(_from_dynamodb(value)) for name, value in item.items()}
+
+
+def put(table: str, item: Mapping[str, Any]) -> None:
+    """Write an item of plain JSON, in the place of one with the same keys.
+
+    Raises:
+        botocore.exceptions.ClientError: It could not be written.
+    """
+    written = json.loads(json.dumps(item), parse_float=Decimal)
+    client("dynamodb").put_item(
+        TableName=table, Item={name: _to_dynamodb(value) for name, value in written.items()}
+    )
 
 
 def _plain(value: Any) -> Any:

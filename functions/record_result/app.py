@@ -16,12 +16,12 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ValidationError
 
-from aws import s3_documents
+from aws import s3_documents, sizing_table
 from aws.availability import naming_unavailability
 from aws.environment import Environment
 from aws.telemetry import logger, publish
 from report.timeline import Timeline, read_timeline
-from sizing import message, names
+from sizing import history, message, names
 from sizing.answer import Answer, Status
 from sizing.cost import sizing_cost
 from sizing.failure import Failure, failure
@@ -32,6 +32,11 @@ from sizing.result import Result, build_result
 _Model = TypeVar("_Model", bound=BaseModel)
 
 _INDENT = 2
+_DAY_SECONDS = 86_400
+_NOT_IN_HISTORY = (
+    "This sizing could not be put into the history, so the next one of the model does not start "
+    "where it ended: the log of the function that records results says why."
+)
 _NO_REPORT = "The report could not be made: the log of the function that records results says why."
 
 
@@ -57,32 +62,43 @@ def handler(event: Mapping[str, Any], _context: LambdaContext) -> dict[str, Any]
     sizing_id = sizing.sizing_id if sizing is not None else names.sizing_id(known_by)
     logger.set_correlation_id(sizing_id)
 
-    history = _history(event.get("history"), notes)
+    records = _records(event.get("history"), notes)
     finished_at = time.time()
-    timelines = _timelines(history, notes)
+    timelines = _timelines(records, notes)
     document = build_result(
         sizing_id=sizing_id,
         finished_at=finished_at,
         sizing=sizing,
-        history=history,
+        history=records,
         answer=_read(Answer, event.get("answer"), "answer", notes),
         failure=_failure(event.get("failure")),
         dry_run=event.get("dry_run") is True,
         estimate=_object(_written(event.get("estimate"), "estimate", notes)) or None,
-        cost_usd=_cost(sizing, history, finished_at),
+        cost_usd=_cost(sizing, records, finished_at),
         request=_written(event.get("request"), "request", notes),
         execution_arn=_text(arn),
         started_at=_epoch(execution.get("started_at")),
         notes=notes,
     )
-    return _recorded(document, timelines)
+    return _recorded(document, timelines, sizing, records)
 
 
-def _recorded(document: dict[str, Any], timelines: Mapping[str, Timeline]) -> dict[str, Any]:
-    """Write both files; the result first, since it is what counts."""
+def _recorded(
+    document: dict[str, Any],
+    timelines: Mapping[str, Timeline],
+    sizing: Sizing | None,
+    records: Sequence[LoadTestRecord],
+) -> dict[str, Any]:
+    """Write both files and the history; the result first, since it is what counts."""
     bucket = Environment.read().results_bucket
     folder = names.sizing_folder(document["sizing"]["id"])
     result_uri = _write_result(bucket, folder, document)
+    try:
+        _remember(document, sizing, records, result_uri)
+    except (BotoCoreError, ClientError, ValueError):
+        logger.exception("not in the history")
+        document["notes"].append(_NOT_IN_HISTORY)
+        _write_result(bucket, folder, document)
     report_uri = None
     try:
         from report.page import render  # a report that can't even be imported is no worse
@@ -111,6 +127,28 @@ def _recorded(document: dict[str, Any], timelines: Mapping[str, Timeline]) -> di
     }
 
 
+def _remember(
+    document: Mapping[str, Any],
+    sizing: Sizing | None,
+    records: Sequence[LoadTestRecord],
+    result_uri: str,
+) -> None:
+    """Put a sizing into the history; a dry run, or a request that was no valid one, is none."""
+    result = Result.model_validate(document)
+    if sizing is None or result.status is Status.DRY_RUN:
+        return
+    environment = Environment.read()
+    ended = datetime.fromisoformat(result.sizing.finished_at).timestamp()
+    summary = history.summary(
+        sizing,
+        result,
+        records,
+        result_uri=result_uri,
+        expires_at=ended + environment.result_retention_days * _DAY_SECONDS,
+    )
+    sizing_table.put(environment.table_name, summary.item())
+
+
 def _write_result(bucket: str, folder: str, document: Mapping[str, Any]) -> str:
     content = json.dumps(document, indent=_INDENT, allow_nan=False).encode()
     return s3_documents.write(bucket, folder + names.RESULT_FILE, content, "application/json")
@@ -133,7 +171,7 @@ def _read(model: type[_Model], value: object, what: str, notes: list[str]) -> _M
     return None
 
 
-def _history(history: object, notes: list[str]) -> tuple[LoadTestRecord, ...]:
+def _records(history: object, notes: list[str]) -> tuple[LoadTestRecord, ...]:
     # JSONata gives a sequence of one as its only member.
     each_of = history if isinstance(history, list) else [history]
     records = [

@@ -7,14 +7,14 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.parser import event_parser
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.exceptions import ClientError
-from pydantic import AwareDatetime, BaseModel
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import AwareDatetime, BaseModel, ValidationError
 
-from aws import instance_types, models, prices, quotas, s3_documents
+from aws import instance_types, models, prices, quotas, s3_documents, sizing_table
 from aws.availability import naming_unavailability
 from aws.environment import Environment
 from aws.telemetry import Event, logger
-from sizing import cost, deployment, lock, names, payloads, quota, search
+from sizing import cost, deployment, history, lock, names, payloads, quota, search
 from sizing.errors import InvalidRequest
 from sizing.instance import InstanceFacts, Sizing
 from sizing.load_test import LoadTestPlan
@@ -72,7 +72,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
         )
         for candidate in candidates
     }
-    first_payload = _checked_payload(request.payloads, execution.account)
+    first_payload, fingerprint = _checked_payloads(request.payloads, execution.account)
     key = model_key(request.model, account=execution.account, region=environment.region)
     sizing = Sizing(
         sizing_id=sizing_id,
@@ -81,10 +81,13 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
         region=environment.region,
         request=request,
         candidates=candidates,
+        model_key=key,
+        payload_fingerprint=fingerprint,
     )
     known = quotas.read(quota.needed(request.instance_types))
     sizing = quota.keep_to_endpoint_quotas(sizing, known)
     search.check_limits(sizing)
+    sizing = _with_priors(sizing, environment)
     # Planned before the payloads move to S3: the size of the bodies decides the workers.
     plans = [search.baseline(sizing, candidate) for candidate in sizing.candidates]
     sizing = quota.check_fargate(sizing, plans, known)
@@ -116,11 +119,11 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
             for plan in plans
         ],
     }
+    _check_size(answer)
+    return answer
 
 
 def _candidate(
-    _check_size(answer)
-    return answer
     sizing: Sizing,
     plan: LoadTestPlan,
     source: deployment.ModelSource,
@@ -162,9 +165,6 @@ def _candidate(
     }
 
 
-def _check_cost_limit(request: Request, candidates: tuple[InstanceFacts, ...]) -> None:
-    for facts in candidates:
-        if request.limits.max_cost_usd is not None and facts.hourly_price_usd is None:
 def _check_size(answer: dict[str, Any]) -> None:
     """Else the state machine would break off with a DataLimitExceeded that nothing can catch."""
     size = len(json.dumps(answer).encode())
@@ -176,6 +176,9 @@ def _check_size(answer: dict[str, Any]) -> None:
         )
 
 
+def _check_cost_limit(request: Request, candidates: tuple[InstanceFacts, ...]) -> None:
+    for facts in candidates:
+        if request.limits.max_cost_usd is not None and facts.hourly_price_usd is None:
             raise InvalidRequest(
                 "limits.max_cost_usd",
                 f"can't be kept, since the price of {facts.instance_type} is "
@@ -183,26 +186,54 @@ def _check_size(answer: dict[str, Any]) -> None:
             )
 
 
-def _checked_payload(requested: Payloads, account: str) -> Payload:
-    """Check all payloads; returns the first."""
+def _checked_payloads(requested: Payloads, account: str) -> tuple[Payload, str]:
+    """Check all payloads; returns the first, and the fingerprint of all."""
     if requested.inline is not None:
         payloads.check_inline(requested.inline)
-        return requested.inline[0]
+        return requested.inline[0], payloads.fingerprint(requested, "")
     uri = str(requested.s3_uri)
     try:
-        size = s3_documents.object_bytes(uri, account)
-        if size > payloads.MAX_FILE_BYTES:
+        file = s3_documents.describe(uri, account)
+        if file.size_bytes > payloads.MAX_FILE_BYTES:
             raise InvalidRequest(
                 "payloads.s3_uri",
-                f"{uri} has {size:,} bytes; at most {payloads.MAX_FILE_BYTES:,} are allowed",
+                f"{uri} has {file.size_bytes:,} bytes; "
+                f"at most {payloads.MAX_FILE_BYTES:,} are allowed",
             )
-        return payloads.first_of_file(uri, s3_documents.lines(uri, account))
+        first = payloads.first_of_file(uri, s3_documents.lines(uri, account))
+        return first, payloads.fingerprint(requested, file.entity_tag)
     except ClientError as error:
         code = error.response["Error"]["Code"]
         raise InvalidRequest(
             "payloads.s3_uri",
             f"{uri} can't be read ({code}); it must be an object in a bucket of account {account}",
         ) from None
+
+
+def _with_priors(sizing: Sizing, environment: Environment) -> Sizing:
+    """The same sizing, starting where an earlier one ended.
+
+    Without an earlier one, or where the limits don't allow to start there, it starts on one
+    instance.
+    """
+    if not sizing.request.use_history:
+        return sizing
+    earlier = sizing_table.items(
+        environment.table_name, history.partition(sizing.model_key), newest_first=True
+    )
+    try:
+        found = history.priors(sizing.request, sizing.payload_fingerprint, earlier)
+    except (BotoCoreError, ClientError, ValidationError):
+        logger.exception("history not used")
+        return sizing
+    update = {"prior_counts": found.counts, "prior_workers": found.workers}
+    informed = sizing.model_copy(update=update)
+    try:
+        search.check_limits(informed)
+    except InvalidRequest as error:
+        logger.info("history not used", extra={"why": str(error)})
+        return sizing
+    return informed
 
 
 def _with_small_payloads(sizing: Sizing, environment: Environment) -> Sizing:

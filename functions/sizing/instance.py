@@ -38,6 +38,9 @@ class Sizing(BaseModel):
     request: Request
     #: The candidates, in the order of the request's ``instance_types``.
     candidates: tuple[InstanceFacts, ...]
+    #: Of the model; the same for all its sizings. And of what is sent to it.
+    model_key: str = ""
+    payload_fingerprint: str = ""
     #: Instance count to try first, by type, from an earlier sizing of the same model and payload.
     prior_counts: dict[str, int] = Field(default_factory=dict)
     #: Workers that the earlier sizing's load test at that count needed, by type.

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 
 from pydantic import ValidationError
 
 from sizing.errors import InvalidRequest
+from sizing.refusal import field_path
 from sizing.request import Payload, Payloads
 
-from sizing.refusal import field_path
 #: Largest body that an endpoint accepts (SageMaker's hosting FAQ).
 MAX_BODY_BYTES = 25 * 1024 * 1024
 #: Largest file of payloads: every load generator holds it in memory.
 MAX_FILE_BYTES = 100 * 1024 * 1024
-
-#: Bytes of payloads that a sizing's first state may return, all copies together. The state
 #: Most payloads in a file: all are checked within the function's time.
 MAX_PAYLOADS = 1_000_000
+
+#: Bytes of payloads that a sizing's first state may return, all copies together. The state
 #: machine's limit is 256 KiB for everything.
 _INLINE_BUDGET_BYTES = 64 * 1024
+_FINGERPRINT_DIGITS = 16
 
 
 def body_bytes(payload: Payload) -> bytes:
@@ -61,13 +64,13 @@ def first_of_file(uri: str, lines: Iterable[bytes]) -> Payload:
     """
     first = None
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
         if number > MAX_PAYLOADS:
             raise InvalidRequest(
                 "payloads.s3_uri", f"{uri} has more than {MAX_PAYLOADS:,} lines, the most allowed"
             )
+        if not line.strip():
+            continue
+        try:
             payload = Payload.model_validate_json(line)
             _check(payload)
         except ValidationError as error:
@@ -93,6 +96,22 @@ def fits_inline(payloads: Sequence[Payload], candidates: int) -> bool:
 def json_lines(payloads: Sequence[Payload]) -> bytes:
     """Payloads as the JSON Lines file that ``payloads.s3_uri`` names."""
     return b"".join(payload.model_dump_json().encode() + b"\n" for payload in payloads)
+
+
+def fingerprint(payloads: Payloads, content: str) -> str:
+    """The same for the same payloads, whoever sends them in whichever order: 16 digits.
+
+    Args:
+        payloads: The payloads.
+        content: What tells the content of a file of them, such as its entity tag; empty for
+            those that stand in the request.
+    """
+    inline = sorted(json_lines([each]) for each in payloads.inline or ())
+    described = [payloads.content_type, payloads.accept, content]
+    digest = hashlib.sha256(json.dumps(described).encode())
+    for line in inline:
+        digest.update(line)
+    return digest.hexdigest()[:_FINGERPRINT_DIGITS]
 
 
 def in_s3(payloads: Payloads, uri: str) -> Payloads:

@@ -61,6 +61,7 @@ def a_request(model: str = "model", **changes: Any) -> dict[str, Any]:
         "payloads": {"inline": [{"body": "{}"}]},
         "target": {"tps": 260},
         "measurement": {"metric_period_seconds": 10, "settle_seconds": 0, "steady_seconds": 10},
+        "use_history": False,  # or one test would decide where the next one starts
         **changes,
     }
 

@@ -13,11 +13,11 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aws import s3_documents
+from aws import s3_documents, sizing_table
 from record_result.app import handler
 from sizing import names
 from sizing.result import Result
-from tests.unit.functions.conftest import BUCKET, EXECUTION
+from tests.unit.functions.conftest import BUCKET, EXECUTION, TABLE
 from tests.unit.result import sample_sizings
 from tests.unit.result.sample_sizings import SIZING_ID, Made
 
@@ -43,7 +43,8 @@ def event_of(made: Made) -> dict[str, Any]:
         ),
         "dry_run": made.dry_run,
     }
-    return json.loads(json.dumps(event))  # type: ignore[no-any-return]
+    through_json: dict[str, Any] = json.loads(json.dumps(event))
+    return through_json
 
 
 def folder_of(load_test_id: str) -> str:
@@ -54,7 +55,22 @@ Record = Callable[[Any], tuple[dict[str, Any], dict[str, bytes]]]
 
 
 @pytest.fixture
-def record(monkeypatch: pytest.MonkeyPatch) -> Record:
+def remembered(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], dict[str, Any]]:
+    """Items of the history, by their keys."""
+    items: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def put(table: str, item: dict[str, Any]) -> None:
+        assert table == TABLE
+        items[item["pk"], item["sk"]] = json.loads(json.dumps(item, allow_nan=False))
+
+    monkeypatch.setattr(sizing_table, "put", put)
+    return items
+
+
+@pytest.fixture
+def record(
+    monkeypatch: pytest.MonkeyPatch, remembered: dict[tuple[str, str], dict[str, Any]]
+) -> Record:
     """Runs the function against a bucket in memory; gives its answer and what it wrote."""
     bucket: dict[str, bytes] = {}
     for make in sample_sizings.ALL.values():
@@ -266,3 +282,46 @@ def test_whatever_the_event_holds_a_result_is_written(
     assert result.status == answer["status"]
     assert (result.status == "SIZED") == (result.recommendation is not None)
     assert len(answer["subject"]) < 100
+
+
+# --- History ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sized", "target_not_met", "failed"])
+def test_a_sizing_is_one_item_however_often_it_is_recorded(
+    record: Record, remembered: dict[tuple[str, str], dict[str, Any]], name: str
+) -> None:
+    made = sample_sizings.ALL[name]()
+    answer, written = record(event_of(made))
+    record(event_of(made))
+    [item] = remembered.values()
+    result = result_in(written)
+    assert item["result_uri"] == answer["result_uri"]
+    assert item["status"] == result.status
+    assert item.get("error") == (result.error.name if result.error else None)
+    assert item["target_tps"] == result.sizing.request["target"]["tps"]
+    days = (item["expires_at"] - sample_sizings.STARTED) / 86_400
+    assert days > 400
+    found = result.recommendation
+    assert item.get("instance_count") == (found.instance_count if found else None)
+
+
+@pytest.mark.parametrize("name", ["failed_early", "dry_run"])
+def test_what_was_no_sizing_is_not_remembered(
+    record: Record, remembered: dict[tuple[str, str], dict[str, Any]], name: str
+) -> None:
+    _, written = record(event_of(sample_sizings.ALL[name]()))
+    assert remembered == {}
+    assert not any("history" in note for note in result_in(written).notes)
+
+
+def test_a_result_stands_without_the_history(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "PutItem")
+
+    monkeypatch.setattr(sizing_table, "put", refuse)
+    answer, written = record(event_of(sample_sizings.ALL["sized"]()))
+    assert answer["status"] == "SIZED"
+    assert any("history" in note for note in result_in(written).notes)
