@@ -87,6 +87,6 @@ def _input(
         return EventTemplateParser.parse(
             input_template=transformer["InputTemplate"],
             input_paths_map=transformer.get("InputPathsMap", {}),
-            event=dict(original_event),  # type: ignore[arg-type]
+            event=dict(original_event),  # type: ignore[arg-type] # any event is one of moto's
         )
     return event

@@ -54,10 +54,10 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service impor
     state_task_service_sfn,
     state_task_service_sns,
 )
-from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service import (  # noqa: E501
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service import (  # noqa: E501 - the names are moto's
     StateTaskService,
 )
-from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_callback import (  # noqa: E501
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_callback import (  # noqa: E501 - the names are moto's
     StateTaskServiceCallback,
 )
 from moto.stepfunctions.parser.asl.component.state.state import CommonStateField
@@ -529,7 +529,7 @@ class _NestedExecution:
 _sync2_of_moto = vars(state_task_service_sfn.StateTaskServiceSfn)["_build_sync2_resolver"]
 
 
-def _wait_for_job(self: Any, env: Any, sync_resolver: Any, **_: Any) -> Any:  # noqa: ARG001
+def _wait_for_job(self: Any, env: Any, sync_resolver: Any, **_: Any) -> Any:  # noqa: ARG001 - moto passes it
     """A job is stopped when its state is over before it: aborted, timed out, a sibling failed."""
     while env.is_running():
         if (result := sync_resolver()) is not None:

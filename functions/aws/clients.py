@@ -40,4 +40,5 @@ def client(service: str) -> Any:
 def _client(service: str, _endpoint_url: str | None) -> Any:
     """Keyed by endpoint too: a process may serve several embedded AWSs, one after the other."""
     region = _REGIONS.get(service) or os.environ["AWS_REGION"]
-    return boto3.client(service, region_name=region, config=_CONFIGS.get(service, _STANDARD))  # type: ignore[call-overload]
+    make: Any = boto3.client  # whose stubs take services by their literal names only
+    return make(service, region_name=region, config=_CONFIGS.get(service, _STANDARD))

@@ -110,8 +110,8 @@ def load_models(path: str | Path) -> ModelCatalogue:
     """
     source = os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
     try:
-        # Our loader is a SafeLoader: it makes plain values only.
-        document = yaml.load(Path(path).read_text("utf-8"), _UniqueKeyLoader)  # noqa: S506 # nosec B506
+        text = Path(path).read_text("utf-8")
+        document = yaml.load(text, _UniqueKeyLoader)  # noqa: S506 - a safe loader # nosec B506
     except OSError as error:
         raise ModelsFileError(f"{source}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -71,7 +71,7 @@ class _Connection(asyncio.Protocol):
             self._run.answered(due, self._parser.get_status_code())
             self._run.idle.append(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio passes it
         if self._due is not None:
             self._run.answered(self._due, 0)
         if self in self._run.idle:

@@ -160,7 +160,7 @@ def _find_leader(task: Task, storage: Storage, started_at: float) -> tuple[str, 
 
 def _run_locust(task: Task, *arguments: str) -> None:
     sys.argv = ["locust", f"--locustfile={task.locustfile}", *arguments]
-    locust.main.main()  # type: ignore[no-untyped-call]
+    locust.main.main()  # type: ignore[no-untyped-call] # Locust leaves it untyped
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ _AT_ONCE = 16
 
 def listen(event: EventHook, listener: Callable[..., None]) -> None:
     """Call ``listener`` whenever ``event`` is fired, with the event's keyword arguments."""
-    event.add_listener(listener)  # type: ignore[no-untyped-call]
+    event.add_listener(listener)  # type: ignore[no-untyped-call] # Locust leaves it untyped
 
 
 def has_request_listeners(environment: Environment) -> bool:
@@ -36,7 +36,7 @@ def fire_requests(environment: Environment, name: str, ended: Sequence[Ended]) -
     for number, request in enumerate(ended):
         if number % _AT_ONCE == 0:
             gevent.sleep(0)
-        environment.events.request.fire(  # type: ignore[no-untyped-call]
+        environment.events.request.fire(  # type: ignore[no-untyped-call] # as add_listener
             request_type=METHOD,
             name=name,
             response_time=request.duration * 1e3,

@@ -317,7 +317,7 @@ class Worker:
         # On the event loop, which must not wait.
         gevent.spawn(self.fail, error)
 
-    def _on_greenlet_died(self, greenlet: gevent.Greenlet) -> None:  # type: ignore[type-arg]
+    def _on_greenlet_died(self, greenlet: gevent.Greenlet[..., Any]) -> None:
         self.fail(LoadTestFailed("EngineFailed", f"the reporter died: {greenlet.exception!r}"))
 
     def _tell(self, error: LoadTestFailed) -> None:

@@ -70,14 +70,8 @@ def load(template_path: Path) -> tuple[list[StateMachine], list[Problem]]:
             Problem(uri, "${" + name + "}", f"{where} in {template_path.name} has no such name")
             for name in sorted(used - set(substitutions))
         ]
-        filled = _SUBSTITUTION.sub(
-            lambda match, known=substitutions: _stand_in(  # type: ignore[misc]
-                match[1], known.get(match[1]), template
-            ),
-            text,
-        )
         try:
-            definition = yaml.safe_load(filled)
+            definition = yaml.safe_load(_filled(text, substitutions, template))
         except yaml.YAMLError as error:
             problems.append(Problem(uri, "YAML", " ".join(str(error).split())))
             continue
@@ -100,6 +94,12 @@ def _serverless_state_machines(
     for logical_id, resource in template.get("Resources", {}).items():
         if resource.get("Type") == "AWS::Serverless::StateMachine":
             yield logical_id, resource.get("Properties", {})
+
+
+def _filled(text: str, substitutions: Mapping[str, Any], template: Mapping[str, Any]) -> str:
+    return _SUBSTITUTION.sub(
+        lambda match: _stand_in(match[1], substitutions.get(match[1]), template), text
+    )
 
 
 def _stand_in(name: str, value: Any, template: Mapping[str, Any]) -> str:

@@ -87,7 +87,7 @@ def known_part(tree: Any) -> Any:
     if kind == "block" and len(tree.expressions) == 1:
         return known_part(tree.expressions[0])
     if kind == "condition":
-        return _either(known_part(tree.then), known_part(tree._else) if tree._else else {})  # noqa: SLF001
+        return _either(known_part(tree.then), known_part(tree._else) if tree._else else {})  # noqa: SLF001 - else is a word of Python
     if kind == "function" and tree.procedure.value == "merge" and len(tree.arguments) == 1:
         merged = known_part(tree.arguments[0])
         return _merged(merged) if isinstance(merged, list) else UNKNOWN

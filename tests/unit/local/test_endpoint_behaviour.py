@@ -97,4 +97,4 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_behaviour_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
-        ModelBehaviour().cpu_ms = 3  # type: ignore[misc]
+        ModelBehaviour().cpu_ms = 3  # type: ignore[misc] # frozen, as is shown here
