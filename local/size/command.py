@@ -32,11 +32,14 @@ from local.size import logs
 from sizing import names
 from sizing.answer import Status
 from sizing.errors import InvalidRequest
+from sizing.refusal import field_path
 from sizing.request import Request, parse_request
 
 _EXIT_CODES: Final = {Status.SIZED: 0, Status.DRY_RUN: 0, Status.TARGET_NOT_MET: 2}
 #: What a sizing writes; those of a former one are removed before it starts.
 _RESULTS: Final = (names.RESULT_FILE, names.REPORT_FILE)
+#: Of a state machine's input, as StartExecution takes it.
+_LARGEST_REQUEST_BYTES: Final = 262_144
 #: Width of the tables where the output is not a terminal.
 _WIDTH: Final = 120
 
@@ -113,13 +116,54 @@ def read_options(argv: Sequence[str]) -> Options:
     return Options(request, document, models, _writable(Path(given.out)))
 
 
-def _read_json(path: Path) -> Any:
+def _read(path: Path) -> bytes:
     try:
-        return json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_REQUEST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}") from None
-    except ValueError as error:
-        raise UsageError(f"{path}: not JSON: {' '.join(str(error).split())}") from None
+    if len(content) > _LARGEST_REQUEST_BYTES:
+        raise UsageError(
+            f"{path}: has more than {_LARGEST_REQUEST_BYTES:,} bytes, which is all that a "
+            "state machine takes; put the payloads into a file and name it in payloads.s3_uri"
+        )
+    return content
+
+
+def _read_json(path: Path) -> Any:
+    content = _read(path)
+    try:
+        return json.loads(content, object_pairs_hook=_object, parse_constant=_no_number)
+    except UnicodeDecodeError as error:
+        reason = f"byte {error.start:,} is not {error.encoding.upper()}"
+        raise UsageError(f"{path}: not JSON: {reason}") from None
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg} in line {error.lineno}, column {error.colno}"
+        raise UsageError(f"{path}: not JSON: {reason}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: not a request: it is nested too deeply") from None
+    except _NotStrictJson as error:
+        raise UsageError(f"{path}: not JSON: {error}") from None
+    except ValueError:  # Python's limit on the digits of whole numbers
+        raise UsageError(f"{path}: not a request: a number has thousands of digits") from None
+
+
+class _NotStrictJson(ValueError):
+    pass
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; a field written twice would silently count once."""
+    decoded = dict(pairs)
+    if len(decoded) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _NotStrictJson(f"{field_path([twice])} is written twice in one object")
+    return decoded
+
+
+def _no_number(text: str) -> NoReturn:
+    raise _NotStrictJson(f"{text} is no number of JSON's")
 
 
 def _models(path: str, request: Request) -> ModelCatalogue:

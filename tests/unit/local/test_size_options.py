@@ -73,6 +73,51 @@ def test_files_and_arguments_in_error(
     assert output.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b" " * 262_145, "has more than 262,144 bytes"),
+        (b'{"model": "\xff"}', "not JSON: byte 11 is not UTF-8"),
+        (b"\xff\xfe{\x00", "not JSON: "),
+        (b"", "not JSON: Expecting value in line 1, column 1"),
+        (b'{"a": 1,\n}', "in line 2, column 1"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a":' * 50_000, "nested too deeply"),
+        (b'{"model": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nested too deeply"),
+        (b'{"target": {"tps": 1, "tps": 1000}}', "tps is written twice in one object"),
+        (b'{"x\\ny": 1, "x\\ny": 2}', r"x\ny is written twice"),
+        (b'{"target": {"tps": NaN}}', "NaN is no number"),
+        (b'{"target": {"tps": -Infinity}}', "-Infinity is no number"),
+        (b'{"target": {"tps": ' + b"9" * 5000 + b"}}", "thousands of digits"),
+        (b"[]", "request: must be a JSON object, got list"),
+        (b"null", "request: must be a JSON object"),
+        (b'"text"', "request: must be a JSON object"),
+    ],
+    ids=range(16),
+)
+def test_files_that_mean_harm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, said: str
+) -> None:
+    path = tmp_path / "request.json"
+    path.write_bytes(content)
+    assert command.main([str(path), "--out", str(tmp_path / "out")]) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert said in output.err
+    assert output.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_more_of_a_file_is_read_than_can_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "request.json"
+    with path.open("wb") as file:
+        file.truncate(100 * 1024**3)  # sparse: takes no room
+    assert command.main([str(path), "--out", str(tmp_path / "out")]) == 1
+    assert "has more than 262,144 bytes" in capsys.readouterr().err
+
+
 def test_what_it_is_given_is_taken(tmp_path: Path) -> None:
     options = command.read_options(with_request(tmp_path))
     assert options.document == REQUEST
