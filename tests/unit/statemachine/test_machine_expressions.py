@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -249,6 +250,82 @@ def test_the_name_of_a_load_test_fits_an_execution(state, of, machine):
     assert len(name(RedriveCount=999)) <= 80
 
 
+# --- The lock of a model -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "status, when_locked, minutes, state",
+    [
+        ("RUNNING", "WAIT", 0, "WaitForLock"),
+        ("PENDING_REDRIVE", "WAIT", 59, "WaitForLock"),
+        ("RUNNING", "WAIT", 61, "Failed"),
+        ("RUNNING", "FAIL", 0, "Failed"),
+        ("ABORTED", "FAIL", 0, "CleanUpAfterOwner"),
+        ("GONE", "WAIT", 61, "CleanUpAfterOwner"),
+    ],
+)
+def test_what_to_do_about_anothers_lock(status, when_locked, minutes, state, machine):
+    sizing = machine("sizing")
+    started = datetime.now(UTC) - timedelta(minutes=minutes)
+    variables = {
+        "states": {"input": {"status": status}},
+        "lock": {"when_locked": when_locked, "wait_seconds": 3600, "model_key": "model_name/m"},
+        "holder": {"owner": "arn:other", "since": "2026-11-22T19:00:00Z"},
+        "execution": {"arn": "arn:me", "started_at": started.isoformat(timespec="milliseconds")},
+        "waited": minutes > 0,
+    }
+    choice = sizing.states()["WhoseLock"]
+    taken = next(
+        (
+            (index, rule["Next"])
+            for index, rule in enumerate(choice["Choices"])
+            if sizing.evaluate("WhoseLock", "Choices", index, "Condition", **variables)
+        ),
+        (None, choice["Default"]),
+    )
+    assert taken[1] == state
+    if state == "Failed":
+        failure = sizing.evaluate("WhoseLock", "Choices", taken[0], "Output", **variables)
+        assert failure["Error"] == "Locked"
+        said = "model_name/m is being sized by arn:other since 2026-11-22T19:00:00Z."
+        assert failure["Cause"].startswith(said)
+        assert ("It was waited for" in failure["Cause"]) == (minutes > 0)
+
+
+@pytest.mark.parametrize("minutes, seconds", [(0, 30), (11, 120), (61, 300)])
+def test_looks_at_a_lock_become_rare(minutes, seconds, machine):
+    started = datetime.now(UTC) - timedelta(minutes=minutes)
+    execution = {"started_at": started.isoformat(timespec="milliseconds")}
+    assert machine("sizing").evaluate("WaitForLock", "Seconds", execution=execution) == seconds
+
+
+def test_a_lock_that_is_gone_has_no_owner(machine):
+    path = ("ReadLock", "Assign", "holder")
+    sizing = machine("sizing")
+    item = {"owner": {"S": "arn:other"}, "acquired_at": {"S": "2026-11-22T19:00:00Z"}}
+    assert sizing.evaluate(*path, states={"result": {"Item": item}})["owner"] == "arn:other"
+    assert sizing.evaluate(*path, states={"result": {}}) == {"owner": "", "since": ""}
+
+
+def test_a_fleet_that_begins_large_is_known_as_scaled(machine):
+    def candidate(name, count):
+        config = {"ProductionVariants": [{"VariantName": "AllTraffic"}]}
+        return {
+            "endpoint_name": name,
+            "plan": {"instance_count": count},
+            "create_endpoint_config": config,
+        }
+
+    path = ("Baselines", "Assign", "scaled")
+    sizing = machine("sizing")
+    fleet = sizing.evaluate(*path, candidates=[candidate("a", 1), candidate("b", 8)])
+    assert fleet == {
+        "EndpointName": "b",
+        "DesiredWeightsAndCapacities": [{"VariantName": "AllTraffic"}],
+    }
+    assert sizing.evaluate(*path, candidates=[candidate("a", 1)]) == {}
+
+
 # --- load_test -----------------------------------------------------------------------------------
 
 
@@ -390,6 +467,8 @@ def test_it_speaks_for_a_sizing_that_could_not(detail, told, machine):
         ("TaskNotStopped", "User is not authorized", True),
         ("ExecutionNotStopped", "Execution Does Not Exist: 'arn'", False),
         ("ExecutionNotStopped", "Rate exceeded", True),
+        ("LockNotReleased", "The conditional request failed (Service: DynamoDb)", False),
+        ("LockNotReleased", "User is not authorized to perform: dynamodb:DeleteItem", True),
     ],
 )
 def test_what_counts_as_a_problem(state, cause, problem, machine):
@@ -412,7 +491,13 @@ def test_problems_of_a_round_are_collected(results, problems, machine):
     clean_up, states = machine("clean_up"), {"result": results}
     path = ("Assign", "problems")
     assert clean_up.evaluate("StopExecutions", *path, states=states, problems=["old"]) == problems
-    for name in ("StopTasks", "DeleteEndpoints", "DeleteEndpointConfigs", "DeleteModels"):
+    for name in (
+        "StopTasks",
+        "DeleteEndpoints",
+        "DeleteEndpointConfigs",
+        "DeleteModels",
+        "ReleaseLocks",
+    ):
         assert clean_up.evaluate(name, *path, states=states, problems=["x"]) == ["x", *problems]
 
 
