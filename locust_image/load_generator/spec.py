@@ -15,8 +15,9 @@ from msgspec import Meta, Struct
 
 PositiveFloat = Annotated[float, Meta(gt=0)]
 PositiveInt = Annotated[int, Meta(ge=1)]
-#: What may stand in an HTTP header: printable ASCII that does not start with a space.
-HeaderValue = Annotated[str, Meta(pattern=r"^[\x21-\x7e][\x20-\x7e]*$", max_length=1024)]
+#: What may stand in an HTTP header: printable ASCII that does not start with a space. Ended by
+#: ``\Z``, since ``$`` would let a line break pass at the end.
+HeaderValue = Annotated[str, Meta(pattern=r"^[\x21-\x7e][\x20-\x7e]*\Z", max_length=1024)]
 
 
 class SpecError(ValueError):
@@ -64,7 +65,7 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
     """One load test. Durations are in seconds, rates in requests per second of the whole fleet."""
 
     load_test_id: Annotated[str, Meta(min_length=1)]
-    endpoint_name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$", max_length=63)]
+    endpoint_name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*\Z", max_length=63)]
     payloads: PayloadSource
     steps: list[StepSpec]
     target_variant: HeaderValue | None = None
