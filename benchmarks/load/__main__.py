@@ -1,6 +1,7 @@
 """Measures the load generator against the method's own client: ``python -m benchmarks.load``.
 
-Prints a table of every round and one JSON line. How to read them: docs/load-generator.md.
+Prints tables, as they stand in docs/load-generator.md, which says how to read them, and one JSON
+line; every round as it goes to the standard error.
 """
 
 from __future__ import annotations
@@ -53,10 +54,15 @@ class Throughput:
 
 
 class CpuSampler:
-    """Samples the CPU time of processes several times a second, in a thread."""
+    """Samples CPU time several times a second, in a thread."""
 
-    def __init__(self, processes: Sequence[psutil.Process]) -> None:
-        self._processes = processes
+    def __init__(self, read: Callable[[], float]) -> None:
+        """Begin.
+
+        Args:
+            read: The CPU time so far, seconds; may raise ``psutil.NoSuchProcess`` at the end.
+        """
+        self._read = read
         self._samples: list[tuple[float, float]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -65,10 +71,9 @@ class CpuSampler:
     def _run(self) -> None:
         while not self._stop.wait(0.05):
             try:
-                times = [process.cpu_times() for process in self._processes]
+                self._samples.append((time.time(), self._read()))
             except psutil.NoSuchProcess:
                 return
-            self._samples.append((time.time(), sum(each.user + each.system for each in times)))
 
     def between(self, start: float, end: float) -> float:
         """CPU seconds from ``start`` to ``end``, epoch seconds, interpolated."""
@@ -83,6 +88,26 @@ class CpuSampler:
             return before[1]
         share = (moment - before[0]) / (after[0] - before[0])
         return before[1] + share * (after[1] - before[1])
+
+
+def cpu_time_of(processes: Sequence[psutil.Process]) -> Callable[[], float]:
+    """Reads the CPU time of processes, seconds."""
+
+    def read() -> float:
+        times = [process.cpu_times() for process in processes]
+        return float(sum(each.user + each.system for each in times))
+
+    return read
+
+
+def busy_time_of(core: int) -> Callable[[], float]:
+    """Reads for how long a core has been busy with anything, seconds."""
+
+    def read() -> float:
+        times = psutil.cpu_times(percpu=True)[core]
+        return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
+
+    return read
 
 
 class Bench:
@@ -135,7 +160,7 @@ class Bench:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        sampler = CpuSampler([process])
+        sampler = CpuSampler(cpu_time_of([process]))
         process.wait(seconds + 60)
         moments = json.loads(books.read_text())
         # The last seconds but one: all users are there, and none is being stopped.
@@ -173,7 +198,11 @@ class Bench:
     def steps(
         self, url: str, certificate: Path, rates: Sequence[float], **fields: Any
     ) -> list[Any]:
-        """The load generator's figures of steps at constant rates."""
+        """The load generator's figures of steps at constant rates.
+
+        With them, as ``other_cores_used``, how much of its core others used meanwhile.
+        """
+        core = CpuSampler(busy_time_of(self.client_core))
         specification = {"steps": [{"offered_tps": rate} for rate in rates], **fields}
         outcome, _ = self._load_test(specification, url, certificate)
         assert outcome.document is not None
@@ -182,6 +211,9 @@ class Bench:
         for step in steps:
             if step["error_percent"] or not step["answers"]:
                 raise RuntimeError(f"requests failed: {step}")
+            start, end = step["window"]["start"], step["window"]["end"]
+            busy = core.between(start, end) / (end - start)
+            step["other_cores_used"] = max(0.0, busy - step["workers"]["cpu_cores_used"])
         return steps
 
     def _load_test(
@@ -204,9 +236,8 @@ class Bench:
             environment={"AWS_CA_BUNDLE": str(certificate)},
             prefix=self.prefix,
         ) as processes:
-            sampler = CpuSampler(
-                [psutil.Process(each.pid) for each in (processes.leader, *processes.workers)]
-            )
+            running = (processes.leader, *processes.workers)
+            sampler = CpuSampler(cpu_time_of([psutil.Process(each.pid) for each in running]))
             outcome = processes.wait(600)
         if outcome.leader_exit_code != 0:
             raise RuntimeError("\n".join(outcome.logs))
@@ -267,22 +298,27 @@ def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
     arguments.add_argument("--rounds", type=int, default=3, help="interleaved rounds (3)")
     arguments.add_argument("--seconds", type=int, default=5, help="of each measurement (5)")
-    arguments.add_argument("--steady", type=int, default=20, help="seconds of each rate (20)")
+    arguments.add_argument("--steady", type=int, default=30, help="seconds of each rate (30)")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         bench = Bench(options.seconds, Path(directory))
         if not bench.pinned:
-            print("Only one core: client and server share it, and the figures suffer.")
+            _tell("Only one core: client and server share it, and the figures suffer.")
         with servers.BenchmarkServer(core=bench.server_core) as server:
+            print(
+                f"Medians of {options.rounds} rounds of {options.seconds} s each; {CONNECTIONS} "
+                f"connections; the server is {server.name}, on another core.\n"
+            )
             ratios = _throughput(bench, server, options.rounds)
             rate_error = _rates(bench, server, options.steady)
         with servers.BenchmarkServer(core=bench.server_core, stalling=True) as server:
             truth = servers.truth_of_stall_p99_ms()
+            _tell("the server that stalls")
             ours, closed_loop = bench.stall(server.certificate, server)
     print(
         f"\nA server that stalls {servers.STALL_SECONDS:g} s in every "
-        f"{servers.STALL_EVERY_SECONDS:g} s, p99 in ms: truth {truth:.0f}, ours {ours:.0f}, "
-        f"the method's client {closed_loop:.0f}\n"
+        f"{servers.STALL_EVERY_SECONDS:g} s, p99 in ms: truth {truth:.0f}, this one {ours:.0f}, "
+        f"the method's client {closed_loop:.0f}.\n"
     )
     figures = {
         **ratios,
@@ -293,24 +329,25 @@ def main() -> None:
     print(json.dumps(figures))
 
 
+def _tell(line: str) -> None:
+    """Say how it goes, beside what is printed."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def _throughput(
     bench: Bench, server: servers.BenchmarkServer, rounds: int
 ) -> dict[str, float | None]:
     clients: dict[str, Callable[[], Throughput]] = {
         "the method's client, HTTP": lambda: bench.seed(server.http, server.certificate),
-        "ours, HTTP": lambda: bench.ours(server.http, server.certificate),
+        "this one, HTTP": lambda: bench.ours(server.http, server.certificate),
         "the method's client, TLS": lambda: bench.seed(server.https, server.certificate),
-        "ours, TLS": lambda: bench.ours(server.https, server.certificate),
+        "this one, TLS": lambda: bench.ours(server.https, server.certificate),
     }
     if shutil.which("wrk"):
         clients["wrk, HTTP"] = lambda: bench.wrk(server.http)
     else:
-        print("wrk is not installed: of_wrk is null.")
-    print(
-        f"Server: {server.name} on core {bench.server_core}; clients on core {bench.client_core}, "
-        f"{CONNECTIONS} connections, {rounds} rounds\n"
-    )
-    print(f"{'':28}{'requests/s':>12}{'CPU':>7}{'requests/core-s':>17}{'us/request':>12}")
+        _tell("wrk is not installed: of_wrk is null.")
+    _tell(f"{'':28}{'requests/s':>12}{'CPU':>7}{'requests/core-s':>17}")
     seen: dict[str, list[float]] = {name: [] for name in clients}
     for _ in range(rounds):
         for name, run in clients.items():
@@ -318,14 +355,16 @@ def _throughput(
             if result.failures:
                 raise RuntimeError(f"{name}: {result.failures} requests failed")
             seen[name].append(result.per_core_second)
-            print(
+            _tell(
                 f"{name:28}{result.requests / result.wall_seconds:12,.0f}"
                 f"{result.core_seconds / result.wall_seconds:7.2f}"
-                f"{result.per_core_second:17,.0f}{1e6 / result.per_core_second:12.1f}",
-                flush=True,
+                f"{result.per_core_second:17,.0f}"
             )
     median = {name: statistics.median(values) for name, values in seen.items()}
-    http, tls = median["ours, HTTP"], median["ours, TLS"]
+    print("| client | requests/core-s | us of CPU a request |\n|---|---:|---:|")
+    for name, value in median.items():
+        print(f"| {name} | {value:,.0f} | {1e6 / value:,.1f} |")
+    http, tls = median["this one, HTTP"], median["this one, TLS"]
     return {
         "x_seed_http": round(http / median["the method's client, HTTP"], 1),
         "x_seed_tls": round(tls / median["the method's client, TLS"], 1),
@@ -334,16 +373,20 @@ def _throughput(
 
 
 def _rates(bench: Bench, server: servers.BenchmarkServer, steady: int) -> float:
-    print(f"\n{'offered/s':>10}{'achieved/s':>12}{'error %':>9}{'lag p99 ms':>12}{'CPU %':>7}")
+    _tell(f"{', '.join(map(str, RATES))} requests/s")
     errors = []
     steps = bench.steps(server.http, server.certificate, RATES, steady_seconds=steady)
+    print(
+        "\n| offered/s | achieved/s | error % | lag p99 ms | CPU % | others on its core % |"
+        "\n|---:|---:|---:|---:|---:|---:|"
+    )
     for step in steps:
         error = abs(step["achieved_tps"] / step["offered_tps"] - 1) * 100
         errors.append(error)
-        workers = step["workers"]
         print(
-            f"{step['offered_tps']:10,.0f}{step['achieved_tps']:12,.2f}{error:9.3f}"
-            f"{workers['lag_ms_p99']:12.3f}{workers['cpu_percent_max']:7.1f}"
+            f"| {step['offered_tps']:,.0f} | {step['achieved_tps']:,.2f} | {error:.3f} "
+            f"| {step['workers']['lag_ms_p99']:.2f} | {step['workers']['cpu_percent_max']:.1f} "
+            f"| {100 * step['other_cores_used']:.0f} |"
         )
     return float(max(errors))
 
