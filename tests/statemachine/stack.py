@@ -32,7 +32,7 @@ from tests.statemachine import stub_task
 
 WAIT_SCALE = 0.002
 VCPUS = 4  # of ml.m5.xlarge and ml.c5.xlarge
-MODELS = {
+MODELS: dict[str, dict[str, Any]] = {
     "model": {"cpu_ms": 1, "startup_seconds": 0.05},
     "broken": {"startup_seconds": 0.05, "fail_startup": "the container did not answer /ping"},
     "no-capacity": {"startup_seconds": 0, "fail_startup": "InsufficientInstanceCapacity error"},
@@ -432,6 +432,18 @@ def all_states(definition: Mapping[str, Any]) -> set[str]:
         inner = [*state.get("Branches", ()), *filter(None, [state.get("ItemProcessor")])]
         names.update(*(all_states(each) for each in inner))
     return names
+
+
+def task_states(definition: Mapping[str, Any]) -> dict[str, str]:
+    """What the Task states of a machine call, nested ones too: resources by their names."""
+    resources: dict[str, str] = {}
+    for name, state in definition["States"].items():
+        if state["Type"] == "Task":
+            resources[name] = state["Resource"]
+        inner = [*state.get("Branches", ()), *filter(None, [state.get("ItemProcessor")])]
+        for each in inner:
+            resources.update(task_states(each))
+    return resources
 
 
 def subjects(messages: list[tuple[str, str]], pattern: str) -> list[str]:

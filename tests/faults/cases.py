@@ -1,0 +1,438 @@
+"""The fault matrix, as data: what goes wrong where, and what must come of it.
+
+To add a case, add an entry to ``STATES`` (a state that calls something; every ``Fault`` then
+happens in it), to ``LOAD_TESTS`` or to ``METRICS``. ``expected`` says what is right for an
+operator: a rule, which knows nothing of how the state machines are built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+from local.embedded import ROOT
+from local.template import Stack
+from tests.statemachine.stack import task_states
+
+#: Error of a state that has no name of its own for what its API answers.
+OF_THE_API = "the API's"
+
+SIZING, LOAD_TEST, CLEAN_UP = "SizingStateMachine", "LoadTestStateMachine", "CleanUpStateMachine"
+
+
+class Fault(StrEnum):
+    """What happens to a call of a state machine."""
+
+    #: The execution is stopped while the call is on its way: it arrives after the first look of
+    #: the clean-up. Of a state that waits for a job, while the job runs.
+    ABORTED = "aborted"
+    #: The execution as a whole runs out of time there.
+    EXECUTION_TIMED_OUT = "execution timed out"
+    #: The call is carried out, but its answer never comes; a job runs on for too long.
+    TIMED_OUT = "timed out"
+    THROTTLED = "throttled twice"
+    THROTTLED_FOR_GOOD = "throttled for good"
+    ACCESS_DENIED = "access denied"
+    #: The call is carried out, and answered as if it had not been.
+    INTERNAL_ERROR = "internal error"
+    VALIDATION_ERROR = "validation error"
+    #: The sweep runs at that very time.
+    SWEPT = "swept"
+
+
+#: What happens in every state that calls something.
+FAULTS = tuple(Fault)
+
+#: What the repetitions of a state get over, or should not notice.
+_PASSING = frozenset({Fault.THROTTLED, Fault.INTERNAL_ERROR, Fault.SWEPT})
+
+#: Under which names Step Functions hands on what an API answers, by its integration. An error that
+#: the API's model does not name comes under the service's own name.
+#: https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
+ERROR_NAMES: Mapping[str, Mapping[Fault, str]] = {
+    "lambda": {
+        Fault.THROTTLED: "Lambda.TooManyRequestsException",
+        Fault.ACCESS_DENIED: "Lambda.AWSLambdaException",
+        Fault.INTERNAL_ERROR: "Lambda.ServiceException",
+        Fault.VALIDATION_ERROR: "Lambda.InvalidRequestContentException",
+    },
+    "states": {
+        Fault.THROTTLED: "StepFunctions.AWSStepFunctionsException",
+        Fault.ACCESS_DENIED: "StepFunctions.AWSStepFunctionsException",
+        Fault.INTERNAL_ERROR: "StepFunctions.AWSStepFunctionsException",
+        Fault.VALIDATION_ERROR: "StepFunctions.ValidationException",
+    },
+    "sns": {
+        Fault.THROTTLED: "SNS.ThrottledException",
+        Fault.ACCESS_DENIED: "SNS.AuthorizationErrorException",
+        Fault.INTERNAL_ERROR: "SNS.InternalErrorException",
+        Fault.VALIDATION_ERROR: "SNS.InvalidParameterException",
+    },
+    "events": {
+        Fault.THROTTLED: "EventBridge.ThrottlingException",
+        Fault.ACCESS_DENIED: "EventBridge.AccessDeniedException",
+        Fault.INTERNAL_ERROR: "EventBridge.InternalException",
+        Fault.VALIDATION_ERROR: "EventBridge.ValidationException",
+    },
+    "ecs": {
+        Fault.THROTTLED: "ECS.ThrottlingException",
+        Fault.ACCESS_DENIED: "ECS.AccessDeniedException",
+        Fault.INTERNAL_ERROR: "ECS.ServerException",
+        Fault.VALIDATION_ERROR: "ECS.InvalidParameterException",
+    },
+    "aws-sdk:sagemaker": dict.fromkeys(
+        (Fault.THROTTLED, Fault.ACCESS_DENIED, Fault.INTERNAL_ERROR, Fault.VALIDATION_ERROR),
+        "SageMaker.SageMakerException",
+    ),
+    "aws-sdk:dynamodb": {
+        Fault.THROTTLED: "DynamoDb.ProvisionedThroughputExceededException",
+        Fault.ACCESS_DENIED: "DynamoDb.DynamoDbException",
+        Fault.INTERNAL_ERROR: "DynamoDb.InternalServerErrorException",
+        Fault.VALIDATION_ERROR: "DynamoDb.DynamoDbException",
+    },
+    "aws-sdk:sfn": dict.fromkeys(
+        (Fault.THROTTLED, Fault.ACCESS_DENIED, Fault.INTERNAL_ERROR, Fault.VALIDATION_ERROR),
+        "Sfn.SfnException",
+    ),
+    "aws-sdk:ecs": {
+        Fault.THROTTLED: "Ecs.EcsException",
+        Fault.ACCESS_DENIED: "Ecs.AccessDeniedException",
+        Fault.INTERNAL_ERROR: "Ecs.ServerException",
+        Fault.VALIDATION_ERROR: "Ecs.InvalidParameterException",
+    },
+    "aws-sdk:s3": dict.fromkeys(
+        (Fault.THROTTLED, Fault.ACCESS_DENIED, Fault.INTERNAL_ERROR, Fault.VALIDATION_ERROR),
+        "S3.S3Exception",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a sizing ends by itself."""
+
+    #: Of the execution.
+    status: str
+    #: Status of the result, or the error.
+    name: str
+    #: The only recommendation that may be reported anywhere: count and type; None for none at all.
+    recommendation: tuple[int, str] | None = None
+
+
+SIZED = Answer("SUCCEEDED", "SIZED", (2, "ml.m5.xlarge"))
+
+
+def failed(error: str) -> Answer:
+    """Ended in a named error, with nothing recommended."""
+    return Answer("FAILED", error)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Metrics of load tests that are not as they should be."""
+
+    #: One of ``injection.METRICS``.
+    kind: str
+    #: Of which load tests: baseline or verify.
+    purpose: str
+    #: Of all those, not just of the first.
+    for_good: bool = True
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A sizing that reaches a state."""
+
+    #: Changes of the usual request.
+    request: Mapping[str, Any] = field(default_factory=dict)
+    #: How the model behaves, besides the usual.
+    model: Mapping[str, Any] = field(default_factory=dict)
+    #: What load tests do, by a pattern of their ids; see ``stub_task``.
+    load_tests: Mapping[str, str] = field(default_factory=dict)
+    #: What the metrics of load tests are.
+    metrics: Metrics | None = None
+    #: Whether the model's lock is held by a sizing that has ended.
+    locked_by_the_dead: bool = False
+    #: Whether another sizing of the same model runs already.
+    second_of_its_model: bool = False
+    #: Whether a load test is still running when it cleans up.
+    orphaned_load_test: bool = False
+    #: How it ends if nothing goes wrong.
+    answer: Answer = SIZED
+
+
+USUAL = Scenario()
+BROKEN = Scenario(
+    model={"fail_startup": "the container did not answer /ping"}, answer=failed("EndpointFailed")
+)
+#: The cheaper type can't be load-tested at full traffic, so the other one is scaled out.
+TWO_TYPES = Scenario(
+    request={"instance_types": ["ml.m5.xlarge", "ml.c5.xlarge"]},
+    load_tests={"c5-xlarge-.*verify": "failed"},
+)
+LOCKED = Scenario(locked_by_the_dead=True)
+LOCKED_AND_IMPATIENT = Scenario(request={"when_locked": "FAIL"}, locked_by_the_dead=True)
+LOAD_TEST_HANGS = Scenario(load_tests={".": "hangs"})
+
+
+@dataclass(frozen=True)
+class Called:
+    """A state that calls something."""
+
+    #: What the sizing ends with if the call can't be made; None if it does without.
+    error: str | None
+    #: A sizing that comes by.
+    scenario: Scenario = USUAL
+
+
+#: Every state of the sizing that calls something.
+STATES: Mapping[str, Called] = {
+    "ResolveRequest": Called(OF_THE_API),
+    "AcquireLock": Called(OF_THE_API),
+    "ReadLock": Called(OF_THE_API, LOCKED),
+    # Whoever can't be asked about may well be alive, so its lock holds.
+    "DescribeOwner": Called("Locked", LOCKED_AND_IMPATIENT),
+    "CleanUpAfterOwner": Called(None, LOCKED),
+    "CreateModel": Called("EndpointFailed"),
+    "CreateEndpointConfig": Called("EndpointFailed"),
+    "CreateEndpoint": Called("EndpointFailed"),
+    "DescribeEndpoint": Called("EndpointFailed"),
+    "SmokeTest": Called("SmokeTestFailed"),
+    "LoadTest": Called("LoadTestFailed"),
+    "Measure": Called(OF_THE_API),
+    "ReleaseEndpoint": Called(None, BROKEN),
+    "PlanLoadTest": Called(OF_THE_API),
+    "ShrinkFormer": Called(None, TWO_TYPES),
+    "Scale": Called("EndpointFailed"),
+    "DescribeScaledEndpoint": Called("EndpointFailed"),
+    "VerifyLoadTest": Called("LoadTestFailed"),
+    "MeasureVerification": Called(OF_THE_API),
+    "RecordResult": Called("RecordResultFailed"),
+    "CleanUp": Called("CleanUpFailed"),
+    "Notify": Called("NotificationFailed"),
+    "PublishEvent": Called("NotificationFailed"),
+}
+#: Those after which the answer is known and written: what is reported then may name it.
+_AFTER_THE_ANSWER = frozenset({"RecordResult", "CleanUp", "Notify", "PublishEvent"})
+
+
+@dataclass(frozen=True)
+class Case:
+    """One sizing in which something goes wrong, and what must come of it."""
+
+    name: str
+    expected: Answer
+    scenario: Scenario = USUAL
+    #: Where it happens: a state machine and one of its states.
+    machine: str = SIZING
+    state: str = ""
+    fault: Fault | None = None
+    #: Another state, whose call is refused for good.
+    also_denied: str = ""
+    #: Whether something is left until calls are no longer refused, and a clean-up runs again.
+    cleaned_up_later: bool = False
+    #: Whether no message can tell of it; the clean-up fails then, for which there is an alarm.
+    silent: bool = False
+
+    @property
+    def is_job(self) -> bool:
+        """Whether the state waits for a job that it starts."""
+        return bool(self.state) and ".sync" in resource(self.machine, self.state)
+
+    @property
+    def error(self) -> str:
+        """The error that the state sees, as Step Functions names it."""
+        fault = Fault.THROTTLED if self.fault is Fault.THROTTLED_FOR_GOOD else self.fault
+        if fault is Fault.TIMED_OUT:
+            return "States.Timeout"
+        assert fault is not None
+        return ERROR_NAMES[integration(resource(self.machine, self.state))][fault]
+
+
+@cache
+def machines() -> dict[str, Mapping[str, Any]]:
+    """Definitions of the state machines, by their names in the template."""
+    stack = Stack(ROOT / "template.yaml", region="us-east-1", account="123456789012")
+    return {each.logical_id: each.definition for each in stack.state_machines()}
+
+
+@cache
+def resources(machine: str) -> dict[str, str]:
+    """What the states of a machine call, by their names."""
+    return task_states(machines()[machine])
+
+
+def resource(machine: str, state: str) -> str:
+    """What a state calls, as its definition has it."""
+    return resources(machine)[state]
+
+
+def integration(arn: str) -> str:
+    """The integration of a resource: ``lambda``, ``aws-sdk:sagemaker`` ..."""
+    service, _, rest = arn.partition(":states:::")[2].partition(":")
+    return f"{service}:{rest.partition(':')[0]}" if service == "aws-sdk" else service
+
+
+def expected(state: str, fault: Fault, called: Called) -> Answer:
+    """What is right for an operator when a call of a sizing meets a fault.
+
+    - What is stopped is stopped, and what ran out of time has timed out.
+    - Throttling and internal errors that pass, and the sweep, make no difference.
+    - What lasts fails the sizing by a name that says what could not be done, unless it can do
+      without that call.
+    - Nothing is recommended but what was measured before, and is right.
+    """
+    answer = called.scenario.answer
+    if fault is Fault.ABORTED:
+        return Answer("ABORTED", "", answer.recommendation)
+    if fault is Fault.EXECUTION_TIMED_OUT:
+        return Answer("TIMED_OUT", "", answer.recommendation)
+    if fault in _PASSING or called.error is None:
+        return answer
+    error = called.error
+    if error == OF_THE_API:
+        error = Case("", answer, state=state, fault=fault).error
+    return Answer("FAILED", error, answer.recommendation if state in _AFTER_THE_ANSWER else None)
+
+
+def in_states() -> Iterator[Case]:
+    """Every fault in every state of the sizing that calls something."""
+    for state, called in STATES.items():
+        for fault in FAULTS:
+            job = ".sync" in resource(SIZING, state)
+            scenario = called.scenario
+            waits = fault in (Fault.ABORTED, Fault.TIMED_OUT, Fault.EXECUTION_TIMED_OUT)
+            if job and waits and "LoadTest" in state:
+                purpose = "baseline" if state == "LoadTest" else "verify"
+                scenario = Scenario(load_tests={purpose: "hangs"}, answer=scenario.answer)
+            yield Case(
+                name=f"{state}: {fault}",
+                expected=expected(state, fault, called),
+                scenario=scenario,
+                state=state,
+                fault=fault,
+            )
+
+
+TARGET_NOT_MET = Answer("SUCCEEDED", "TARGET_NOT_MET")
+#: Windows of more than one metric period, so that one can have a hole.
+LONG_WINDOWS: Mapping[str, Any] = {
+    "measurement": {"metric_period_seconds": 10, "settle_seconds": 0, "steady_seconds": 30}
+}
+LATENCY_LIMIT: Mapping[str, Any] = {"target": {"tps": 260, "model_latency_p99_ms": 500}}
+
+#: What may become of a load test: what its tasks do (see ``stub_task``), and what is right then.
+LOAD_TESTS: Mapping[str, tuple[str, Answer]] = {
+    "leader killed": ("leader killed", failed("LoadTestFailed")),
+    "worker killed": ("killed", failed("LoadTestFailed")),
+    "worker lost, says the leader": ("failed", failed("LoadTestFailed")),
+    "load generator too slow": ("tired", failed("NoCandidateMeasured")),
+    "endpoint answers 5xx": ("5xx", TARGET_NOT_MET),
+    "endpoint throttles": ("throttled", TARGET_NOT_MET),
+    "endpoint is slow": ("slow", TARGET_NOT_MET),
+}
+#: What may be wrong about metrics, and what is right if it is wrong for good. Where it is wrong
+#: once, the load test is repeated and nothing else differs.
+METRICS: Mapping[str, Answer] = {
+    "missing": failed("MetricsMissing"),
+    "a hole": failed("NoCandidateMeasured"),
+    "instance lost": failed("NoCandidateMeasured"),
+    "instance added": failed("NoCandidateMeasured"),
+    "others call the endpoint": failed("NoCandidateMeasured"),
+}
+PURPOSES = ("baseline", "verify")
+
+
+def under_load() -> Iterator[Case]:
+    """What goes wrong while a load test runs, and in what it leaves."""
+    for purpose in PURPOSES:
+        for name, (behaviour, answer) in LOAD_TESTS.items():
+            request = LATENCY_LIMIT if behaviour == "slow" else {}
+            scenario = Scenario(request, load_tests={purpose: behaviour})
+            yield Case(f"{purpose}: {name}", answer, scenario)
+        once = Scenario(load_tests={f"{purpose}-[12]$": "tired"})
+        yield Case(f"{purpose}: load generator too slow, once", SIZED, once)
+        late = Scenario(LONG_WINDOWS, metrics=Metrics("3 minutes late", purpose))
+        yield Case(f"{purpose}: metrics 3 minutes late", SIZED, late)
+        for kind, answer in METRICS.items():
+            for for_good in (True, False):
+                if kind == "missing" and not for_good:
+                    continue  # no number and no hint: nobody knows whether another would have any
+                scenario = Scenario(LONG_WINDOWS, metrics=Metrics(kind, purpose, for_good))
+                often = "for good" if for_good else "once"
+                right = answer if for_good else SIZED
+                yield Case(f"{purpose}: metrics: {kind}, {often}", right, scenario)
+
+
+#: What a clean-up meets in each of its states that calls something.
+CLEAN_UP_FAULTS = (Fault.ABORTED, Fault.TIMED_OUT, Fault.THROTTLED, Fault.ACCESS_DENIED)
+ORPHANED = Scenario(orphaned_load_test=True, load_tests={"orphan": "hangs"})
+
+
+def in_clean_up() -> Iterator[Case]:
+    """A clean-up that fails half-way, in each of its states that calls something.
+
+    Stopped, throttled or out of time it is done by the next round or the next clean-up. Where it
+    is refused for good, it says so, and all is removed once it may. A load test ends by either of
+    two calls, so both must be refused.
+    """
+    for state in resources(CLEAN_UP):
+        for fault in CLEAN_UP_FAULTS:
+            yield _in_clean_up(state, fault)
+
+
+def _in_clean_up(state: str, fault: Fault) -> Case:
+    name = f"clean-up, {state}: {fault}"
+    denied = fault is Fault.ACCESS_DENIED
+    not_cleaned_up = Answer("FAILED", "CleanUpFailed", SIZED.recommendation)
+    if state == "TellEnded":  # of a sizing that could not speak for itself
+        return Case(
+            name,
+            Answer("FAILED", "NotificationFailed", SIZED.recommendation),
+            machine=CLEAN_UP,
+            state=state,
+            fault=fault,
+            also_denied="Notify",
+            silent=denied or fault is Fault.ABORTED,
+        )
+    also_denied = "DeleteModel" if state == "NotifyLeftovers" else ""
+    if state == "StopExecution" and denied:
+        also_denied = "StopTask"
+    lasts = also_denied or (denied and state != "StopTask")
+    fails = lasts or fault is Fault.ABORTED
+    return Case(
+        name,
+        not_cleaned_up if fails else SIZED,
+        ORPHANED if state in ("StopExecution", "StopTask") else USUAL,
+        machine=CLEAN_UP,
+        state=state,
+        fault=fault,
+        also_denied=also_denied,
+        cleaned_up_later=bool(lasts),
+    )
+
+
+def of_one_model() -> Iterator[Case]:
+    """Two sizings of the same model."""
+    waits = Scenario({"when_locked": "WAIT"}, second_of_its_model=True)
+    yield Case("second sizing of a model: waits", SIZED, waits)
+    fails = Scenario({"when_locked": "FAIL"}, second_of_its_model=True)
+    yield Case("second sizing of a model: fails", failed("Locked"), fails)
+
+
+def all_cases() -> Sequence[Case]:
+    """The whole matrix."""
+    return [*in_states(), *under_load(), *in_clean_up(), *of_one_model()]
+
+
+def fast_cases() -> Sequence[Case]:
+    """The part for ``make test``: every state once, every kind of fault, load test and metrics."""
+    in_each_state = [
+        [case for case in in_states() if case.state == state][number % len(FAULTS)]
+        for number, state in enumerate(STATES)
+    ]
+    half_way = [case for case in in_clean_up() if case.fault is Fault.ACCESS_DENIED][3:4]
+    return [*in_each_state, *list(under_load())[::5], *half_way]

@@ -1,0 +1,95 @@
+"""Runs cases side by side and says of each what it came to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from local.size import logs
+from tests.faults.cases import CLEAN_UP, Answer, Case, Fault
+from tests.faults.check import Report, report, seen_of
+from tests.faults.injection import PATIENCE_SECONDS, FaultyStack, Run
+from tests.statemachine.stack import Execution
+
+#: Cases at once: half of each is waiting.
+AT_ONCE = 6
+
+
+def run_cases(cases: Sequence[Case], folder: Path, at_once: int = AT_ONCE) -> Iterator[Report]:
+    """Run cases on one embedded AWS.
+
+    Args:
+        cases: The cases.
+        folder: For logs.
+        at_once: How many run side by side.
+
+    Yields:
+        What they came to; those with a sweep last, one after the other, and a last sweep.
+    """
+    faulty = FaultyStack(folder, cases)
+    with logs.collected_in(folder), faulty.running() as stack, ThreadPoolExecutor(at_once) as pool:
+        # A sweep removes the locks of the dead, which others of these cases are about.
+        sweeping = [run for run in stack.runs if run.case.fault is Fault.SWEPT]
+        others = [run for run in stack.runs if run not in sweeping]
+        for runs, together in ((others, pool.map), (sweeping, map)):
+            yield from together(lambda run: _run(stack, run), runs)
+        yield _swept_at_last(stack)
+
+
+def _swept_at_last(stack: FaultyStack) -> Report:
+    """The sweep, when all is over: of anything that is left of anyone, nothing stays."""
+    started = time.monotonic()
+    swept = stack.stack.run(CLEAN_UP, {"sweep": True})
+    return Report(
+        case=Case("the sweep at last", Answer("SUCCEEDED", "")),
+        seconds=time.monotonic() - started,
+        ended=swept.status,
+        leaks=tuple(f"left: {name}" for name in stack.stack.left()),
+        wrong_status=() if swept.status == "SUCCEEDED" else (swept.cause,),
+    )
+
+
+def _run(stack: FaultyStack, run: Run) -> Report:
+    started = time.monotonic()
+    stack.start(run)
+    try:
+        execution = stack.stack.wait(run.arn, PATIENCE_SECONDS)
+        _wait_for_clean_ups(stack, run, execution)
+    except AssertionError as error:  # it hangs
+        stack.stop(run.arn)
+        run.problems.append(str(error))
+        execution = stack.stack.wait(run.arn, PATIENCE_SECONDS)
+    if run.case.state and not run.met:
+        run.problems.append(f"never came to {run.case.state}: {execution.states[-6:]}")
+    if run.first:
+        first = stack.stack.wait(run.first, PATIENCE_SECONDS)
+        if first.status != "SUCCEEDED" or first.output["status"] != "SIZED":
+            run.problems.append(f"the first sizing of the model {first.status}: {first.cause}")
+    if run.case.cleaned_up_later:
+        run.faulty = False
+        stack.stack.run(CLEAN_UP, {"execution_arn": run.arn})
+    return report(
+        run.case,
+        seen_of(stack, run, execution),
+        problems=run.problems,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _wait_for_clean_ups(stack: FaultyStack, run: Run, execution: Execution) -> None:
+    """Wait until every clean-up of it has ended; a rule starts one where a sizing did not succeed.
+
+    Raises:
+        AssertionError: One does not end.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    by_rule = 0 if execution.status == "SUCCEEDED" else 1
+    while stack.clean_ups_by_rule(run) < by_rule:
+        if time.monotonic() > deadline:
+            run.problems.append("no rule started a clean-up")
+            return
+        time.sleep(0.05)
+    for arn in list(run.clean_ups):
+        stack.stack.wait(arn, PATIENCE_SECONDS)
