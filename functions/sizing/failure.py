@@ -86,8 +86,10 @@ CATALOGUE: Mapping[str, KnownError] = {
         Retry.NO,
     ),
     "Locked": KnownError(
-        "Another sizing of the same model is running, and the request does not wait for it.",
-        "Start again when the execution that is named has ended.",
+        "Another sizing of the same model is running, and the request does not wait for it, or has "
+        "waited as long as it may. Nothing was created.",
+        "Start again when the execution that is named has ended. With when_locked WAIT a sizing "
+        "waits by itself, for limits.max_minutes or 12 hours.",
         Retry.LATER,
     ),
     # --- Of a candidate, and of the sizing if no other candidate could be measured ---

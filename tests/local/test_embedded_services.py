@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,28 @@ def test_tasks_are_found_by_their_tags_and_stopped(stack: StackUnderTest) -> Non
     assert described["containers"][0]["exitCode"] == 128 + signal.SIGTERM
     with pytest.raises(ClientError, match="not found"):
         ecs.stop_task(cluster=cluster, task="none")
+
+
+# --- The table ----------------------------------------------------------------------------------
+
+
+def test_of_many_who_write_on_condition_one_succeeds(stack: StackUnderTest) -> None:
+    table, client = stack.aws.stack.ref("SizingTable"), stack.aws.client("dynamodb")
+    key = {"pk": {"S": "test"}, "sk": {"S": "one"}}
+
+    def write(number: int) -> int:
+        item = {**key, "by": {"N": str(number)}}
+        try:
+            client.put_item(
+                TableName=table, Item=item, ConditionExpression="attribute_not_exists(pk)"
+            )
+        except client.exceptions.ConditionalCheckFailedException:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(write, range(24))) == 1
+    client.delete_item(TableName=table, Key=key, ConditionExpression="attribute_exists(pk)")
 
 
 # --- Rules --------------------------------------------------------------------------------------

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,3 +126,40 @@ def test_a_history_that_can_not_be_read_is_done_without(
     denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "Query")
     answered("dynamodb", "Query", lambda _: denied)
     assert first_plan(resolve()) == ("baseline", 1)
+
+
+def test_the_history_is_read_as_its_page_says(aws: Client) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "history.md").read_text()
+    of_model, of_locks = (
+        command.replace("\\\n", " ")
+        for command in re.findall(r"^(aws dynamodb query .*?)```", page, re.MULTILINE | re.DOTALL)
+    )
+    model = {"model_package_group": "sentiment"}
+    aws("sagemaker").create_model_package_group(ModelPackageGroupName="sentiment")
+    aws("sagemaker").create_model_package(
+        ModelPackageGroupName="sentiment",
+        ModelApprovalStatus="Approved",
+        InferenceSpecification={"Containers": [{"Image": "image"}]},
+    )
+    remember(resolve(model=model))
+    [item] = run(aws, of_model)
+    assert item["status"] == {"S": "SIZED"}
+    assert item["instance_count"] == {"N": "8"}
+    assert run(aws, of_locks) == []
+
+
+def run(aws: Client, command: str) -> list[dict[str, Any]]:
+    """The items that a query of the AWS CLI gives."""
+    words = iter(shlex.split(command)[3:])
+    options = {word: "" if word.startswith("--no-") else next(words) for word in words}
+    named = {
+        "TableName": options["--table-name"],
+        "KeyConditionExpression": options["--key-condition-expression"],
+        "ExpressionAttributeValues": json.loads(options["--expression-attribute-values"]),
+    }
+    if "--projection-expression" in options:
+        names = json.loads(options["--expression-attribute-names"])
+        named["ProjectionExpression"] = options["--projection-expression"]
+        named["ExpressionAttributeNames"] = names
+    items: list[dict[str, Any]] = aws("dynamodb").query(**named)["Items"]
+    return items
