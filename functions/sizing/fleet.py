@@ -22,6 +22,11 @@ _PLANNED_CPU_PERCENT = 60.0
 #: CPU below which a measurement says little about the rate, percent of a worker's share.
 _IDLE_CPU_PERCENT = 3.0
 _MOST_WORKERS = 200
+#: Sizes of a worker's task, vCPUs, as Fargate sells them; each whole vCPU runs a process.
+_WORKER_VCPUS = (1, 2, 4, 8, 16)
+#: More workers than these are planned larger instead: each is a task to place, an address in the
+#: subnet, and one more that can be lost.
+_FEW_WORKERS = 20
 #: vCPUs of the leader's task, as the task definition in template.yaml has them.
 LEADER_VCPUS = 1
 
@@ -50,7 +55,7 @@ def plan_fleet(
         seen: Load tests of this sizing so far: what their workers' CPU showed is used.
         at_least: Fewest workers, because fewer were too few before.
     """
-    vcpus = request.load.worker_vcpus or 1
+    vcpus = worker_vcpus(request, peak_tps)
     if request.load.workers is not None:
         return LoadFleet(request.load.workers, vcpus, "as the request says")
     trusted = trusted_tps_per_vcpu(request.payloads)
@@ -60,9 +65,24 @@ def plan_fleet(
     workers = min(max(needed, at_least), _MOST_WORKERS)
     source = "trusted" if measured is None else "measured"
     reason = f"{peak_tps:.0f} TPS at {rate:.0f} TPS a vCPU ({source})"
+    if vcpus > 1 and request.load.worker_vcpus is None:
+        reason += f", on {vcpus} vCPUs each to keep them few"
     if workers > needed:
         reason += f", and fewer than {workers} were too few"
     return LoadFleet(workers, vcpus, reason)
+
+
+def worker_vcpus(request: Request, peak_tps: float) -> int:
+    """vCPUs of each worker: as the request says, or the least that keep the workers few.
+
+    They depend on the rate alone and not on what was measured, so that a number of workers means
+    the same in all load tests at about the same rate.
+    """
+    if request.load.worker_vcpus is not None:
+        return request.load.worker_vcpus
+    vcpus = peak_tps / trusted_tps_per_vcpu(request.payloads)
+    largest = _WORKER_VCPUS[-1]
+    return next((size for size in _WORKER_VCPUS if size * _FEW_WORKERS >= vcpus), largest)
 
 
 def trusted_tps_per_vcpu(payloads: Payloads) -> float:

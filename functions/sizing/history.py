@@ -9,6 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from sizing.answer import Status
+from sizing.fleet import worker_vcpus
 from sizing.instance import Sizing
 from sizing.load_test import Purpose
 from sizing.observation import LoadTestRecord
@@ -213,4 +214,4 @@ def _scaled_count(request: Request, found: Summary) -> int | None:
 
 def _scaled_workers(request: Request, found: Summary) -> int:
     vcpus = (found.workers or 1) * (found.worker_vcpus or 1) * request.target.tps / found.target_tps
-    return max(math.ceil(vcpus / (request.load.worker_vcpus or 1)), 1)
+    return max(math.ceil(vcpus / worker_vcpus(request, request.target.tps)), 1)

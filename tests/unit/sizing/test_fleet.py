@@ -19,6 +19,23 @@ def test_from_the_rate(peak, workers):
     assert plan_fleet(request(), peak).workers == workers
 
 
+@pytest.mark.parametrize(
+    "peak, workers, vcpus",
+    [(100_000.0, 20, 1), (100_001.0, 11, 2), (1e6, 13, 16), (1e7, 125, 16)],
+)
+def test_many_workers_are_larger_ones_instead(peak, workers, vcpus):
+    fleet = plan_fleet(request(), peak)
+    assert (fleet.workers, fleet.worker_vcpus) == (workers, vcpus)
+    assert (f"on {vcpus} vCPUs each" in fleet.reason) == (vcpus > 1)
+
+
+def test_their_size_depends_on_the_rate_alone():
+    size = plan_fleet(request(), 150_000.0).worker_vcpus
+    assert plan_fleet(request(), 150_000.0, shown(20_000)).worker_vcpus == size
+    assert plan_fleet(request(), 150_000.0, at_least=40).worker_vcpus == size
+    assert plan_fleet(request(worker_vcpus=1), 150_000.0).worker_vcpus == 1
+
+
 def test_bigger_workers_are_fewer():
     fleet = plan_fleet(request(worker_vcpus=4), 40_000.0)
     assert (fleet.workers, fleet.worker_vcpus) == (2, 4)
