@@ -142,6 +142,11 @@ def sizing_cost(sizing: Sizing, history: Sequence[LoadTestRecord], finished_at: 
     return total
 
 
+def load_tests_run(history: Sequence[LoadTestRecord]) -> int:
+    """Load tests that ran, as ``limits.max_load_tests`` counts them: what they showed or not."""
+    return sum(1 for each in history if each.error is None or each.observations)
+
+
 def minutes_so_far(sizing: Sizing, history: Sequence[LoadTestRecord]) -> float:
     """Minutes from the sizing's start to the end of its latest load test."""
     latest = max((each.finished_at for each in history), default=sizing.started_at)

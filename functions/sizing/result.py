@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sizing import autoscaling, prices
 from sizing.answer import Answer, CandidateOutcome, CandidateStatus, Diagnosis, Status
 from sizing.autoscaling import Autoscaling
+from sizing.cost import load_tests_run
 from sizing.failure import CATALOGUE, Failure
 from sizing.failure import failure as named
 from sizing.instance import InstanceFacts, Sizing
@@ -134,7 +135,7 @@ class SizingFacts(_Frozen):
     finished_at: str
     #: None where it could not be worked out.
     cost_usd: float | None
-    #: Load tests that were measured, as ``limits.max_load_tests`` counts them.
+    #: Load tests that ran, as ``limits.max_load_tests`` counts them.
     load_tests: int
     region: str | None = None
     execution_arn: str | None = None
@@ -215,7 +216,7 @@ def build_result(
             started_at=_iso(started_at),
             finished_at=_iso(finished_at) or "",
             cost_usd=cost_usd,
-            load_tests=sum(1 for record in history if record.observations),
+            load_tests=load_tests_run(history),
             region=sizing.region if sizing is not None else None,
             execution_arn=execution_arn,
             request=request,

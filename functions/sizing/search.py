@@ -108,7 +108,7 @@ def _limit_reached(
 ) -> str | None:
     """Name of the limit that the next load test would break; None if it would break none."""
     limits = sizing.request.limits
-    if sum(1 for each in history if each.observations) >= limits.max_load_tests:
+    if cost.load_tests_run(history) >= limits.max_load_tests:
         return "limits.max_load_tests"
     step = cost.estimate_load_test(sizing, plan, history)
     latest = max((each.finished_at for each in history), default=sizing.started_at)
