@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from aws import sizing_table
 from aws.clients import client
+from aws.telemetry import logger
 from sizing import lock, names
 from sizing.leftovers import Found, Resource
 
@@ -54,6 +55,25 @@ def find(
         tasks=tuple(_tasks(cluster)),
         locks=tuple(_locks(table)),
     )
+
+
+def instance_counts(endpoint_names: Iterable[str]) -> dict[str, int]:
+    """Instances of endpoints, those on their way too; without those that can't be described.
+
+    They only tell what it costs to leave an endpoint: never a reason not to remove it.
+    """
+    counts = {}
+    for name in endpoint_names:
+        try:
+            endpoint = client("sagemaker").describe_endpoint(EndpointName=name)
+        except ClientError as error:
+            logger.warning("endpoint not described", extra={"endpoint": name, "why": str(error)})
+            continue
+        for variant in endpoint.get("ProductionVariants", ()):  # none while it is being created
+            counts[name] = max(
+                variant.get("CurrentInstanceCount", 0), variant.get("DesiredInstanceCount", 0)
+            )
+    return counts
 
 
 def execution_status(arn: str) -> str | None:

@@ -41,7 +41,8 @@ def handler(event: FindLeftoversEvent, _context: LambdaContext) -> dict[str, Any
     """Find leftovers.
 
     Returns:
-        What to stop and delete now, what to wait for, and the names of all that is left.
+        What to stop and delete now, what to wait for, and all that is left: its names, a line
+        about each, and what it costs.
     """
     environment = Environment.read()
     logger.set_correlation_id(event.sizing or "sweep")
@@ -60,7 +61,12 @@ def handler(event: FindLeftoversEvent, _context: LambdaContext) -> dict[str, Any
         }
         found = leftovers.of_ended_executions(found, statuses)
     removal = leftovers.removal(found, environment.cluster_arn)
+    instances = sizing_resources.instance_counts(each.name for each in found.endpoints)
     if event.sweep:
         publish("Leftovers", len(removal["names"]))
     logger.info("leftovers", extra={"left": removal["names"], "waiting": removal["waiting"]})
-    return removal
+    return {
+        **removal,
+        "described": leftovers.described(found, instances, environment.region),
+        "costs": leftovers.costs(found, instances, environment.region),
+    }

@@ -66,7 +66,8 @@ def deployment(
         ValueError: The names would be longer than SageMaker allows.
     """
     name = names.resource_name(name_prefix, sizing.sizing_id, plan.instance_type)
-    tags = [{"Key": key, "Value": value} for key, value in resource_tags(sizing).items()]
+    tags_by_key = {**resource_tags(sizing), names.INSTANCE_TYPE_TAG: plan.instance_type}
+    tags = [{"Key": key, "Value": value} for key, value in tags_by_key.items()]
     create_model = source.container and {
         "ModelName": name,
         "PrimaryContainer": source.container,

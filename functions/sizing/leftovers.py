@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sizing import lock, names
+from sizing import instance_prices, lock, names
 
 #: Endpoint statuses that DeleteEndpoint accepts; in all others it is refused, for as long as
 #: whatever is in progress takes.
@@ -32,6 +32,11 @@ class Resource:
     def sizing_id(self) -> str | None:
         """The sizing it is tagged with."""
         return self.tags.get(names.SIZING_TAG)
+
+    @property
+    def instance_type(self) -> str | None:
+        """Of an endpoint's instances."""
+        return self.tags.get(names.INSTANCE_TYPE_TAG)
 
     @property
     def execution_arn(self) -> str | None:
@@ -146,3 +151,49 @@ def removal(found: Found, cluster: str) -> dict[str, Any]:
         ],
         "names": left,
     }
+
+
+def described(found: Found, instances: Mapping[str, int], region: str) -> list[str]:
+    """A line for each resource, for whoever may have to remove it by hand.
+
+    Args:
+        found: Everything that must go.
+        instances: Instances of endpoints by name, of those that are known.
+        region: Where they are; decides the price.
+
+    Returns:
+        Kind and name; of an endpoint also its instances, status and price per hour.
+    """
+    endpoints = [
+        f"endpoint/{each.name}: {instances.get(each.name, '?')} x {each.instance_type or '?'}, "
+        f"{each.status}, {_costs(_hourly_cost_usd(each, instances, region))}"
+        for each in found.endpoints
+    ]
+    others = [
+        f"{kind}/{each.name}"
+        for kind, of_kind in found.all.items()
+        if kind != "endpoint"
+        for each in of_kind
+    ]
+    return [*endpoints, *others]
+
+
+def costs(found: Found, instances: Mapping[str, int], region: str) -> str:
+    """What all that is left costs, short enough for a subject; empty if it is no endpoint."""
+    if not found.endpoints:
+        return ""
+    hourly = [_hourly_cost_usd(each, instances, region) for each in found.endpoints]
+    known = [each for each in hourly if each is not None]
+    return _costs(sum(known) if len(known) == len(hourly) else None)
+
+
+def _hourly_cost_usd(endpoint: Resource, instances: Mapping[str, int], region: str) -> float | None:
+    """By the bundled prices; None if the type, the count or the price is not known."""
+    if endpoint.instance_type is None or endpoint.name not in instances:
+        return None
+    price = instance_prices.bundled(endpoint.instance_type, region, "not asked").usd_per_hour
+    return None if price is None else price * instances[endpoint.name]
+
+
+def _costs(hourly_usd: float | None) -> str:
+    return "price unknown" if hourly_usd is None else f"about ${hourly_usd:,.2f} per hour"

@@ -10,6 +10,8 @@ import hashlib
 #: Tags on every resource of a sizing.
 SIZING_TAG = "endpoint-sizer:sizing"
 EXECUTION_TAG = "endpoint-sizer:execution"
+#: Tag on a candidate's model, endpoint config and endpoint, so that one that stays has a price.
+INSTANCE_TYPE_TAG = "endpoint-sizer:instance-type"
 
 #: The one production variant of each endpoint; SageMaker's own default name.
 VARIANT_NAME = "AllTraffic"

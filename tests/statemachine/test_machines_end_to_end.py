@@ -315,7 +315,11 @@ def test_what_cannot_be_removed_is_told_loudly(stack: StackUnderTest) -> None:
         assert left.partition("/")[2] in execution.cause
         told = stack.news()
         assert subjects(told, "^NOT CLEANED UP: SIZED")
-        assert any(left in text for subject, text in told if "NOT CLEANED UP" in subject)
+        # With what it costs to leave it there: ml.m5.xlarge is $0.23 per hour.
+        line = f"{left}: 2 x ml.m5.xlarge, InService, about $0.46 per hour"
+        assert any(line in text for subject, text in told if "NOT CLEANED UP" in subject)
+        assert line in execution.cause
+        assert subjects(told, r"NOT CLEANED UP: about \$0\.46 per hour")
         # Those that the sizing's own failure sets off fail as well, while it is not allowed.
         stack.wait_for_all("CleanUpStateMachine")
     stack.run("CleanUpStateMachine", {"sweep": True})

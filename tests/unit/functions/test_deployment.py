@@ -58,6 +58,7 @@ def test_everything_carries_the_sizing_and_its_execution_as_tags() -> None:
     }
     assert resource_tags(a_sizing(tags={"team": "ml"})) == expected
     assert requests.create_model is not None
+    expected["endpoint-sizer:instance-type"] = "ml.m5.12xlarge"
     for request in (
         requests.create_model,
         requests.create_endpoint_config,

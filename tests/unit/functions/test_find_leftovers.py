@@ -56,7 +56,8 @@ class Sizings:
     def deploy(self, arn: str, instance_type: str = "ml.m5.large", **changes: Any) -> str:
         name = names.resource_name("endpoint-sizer", names.sizing_id(arn), instance_type)
         name = changes.get("name", name)
-        pairs = changes.get("tags", self.tags(arn)).items()
+        own = {**self.tags(arn), names.INSTANCE_TYPE_TAG: instance_type}
+        pairs = changes.get("tags", own).items()
         tags = [{"Key": key, "Value": value} for key, value in pairs]
         sagemaker = self.aws("sagemaker")
         sagemaker.create_model(
@@ -91,7 +92,8 @@ class Sizings:
 
     def find(self, **scope: Any) -> dict[str, Any]:
         event = {**scope, "load_test_state_machine_arn": self.load_test_arn}
-        return handler(event, LambdaContext())  # type: ignore[no-any-return]
+        answer: dict[str, Any] = handler(event, LambdaContext())
+        return answer
 
 
 @pytest.fixture
@@ -119,7 +121,10 @@ def test_one_sizing_by_execution_or_id(sizings: Sizings, by: str) -> None:
     assert sorted(answer["delete_models"]) == sorted([name, second])
     assert answer["stop_executions"] == [execution]
     assert answer["stop_tasks"] == [{"cluster": sizings.cluster["clusterArn"], "task": task}]
-    assert len(answer["names"]) == 8
+    assert len(answer["names"]) == len(answer["described"]) == 8
+    line = f"endpoint/{second}: 1 x ml.m5.xlarge, InService, about $0.23 per hour"
+    assert line in answer["described"]
+    assert answer["costs"].startswith("about $")
 
 
 def test_what_was_removed_is_found_no_more(sizings: Sizings) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from sizing.leftovers import (
     Found,
     Resource,
+    costs,
+    described,
     execution_arns,
     of_ended_executions,
     of_sizing,
     removal,
 )
-from sizing.names import EXECUTION_TAG, SIZING_TAG, sizing_id
+from sizing.names import EXECUTION_TAG, INSTANCE_TYPE_TAG, SIZING_TAG, sizing_id
 
 ARN = "arn:aws:states:us-east-1:123456789012:execution:machine:one"
 OTHER_ARN = "arn:aws:states:us-east-1:123456789012:execution:machine:two"
@@ -129,3 +133,37 @@ def test_a_sweep_leaves_alone_what_names_no_execution_of_its_own() -> None:
 
 def test_what_became_known_after_the_statuses_were_read_is_left_alone() -> None:
     assert of_ended_executions(all_of(ARN), {}) == Found()
+
+
+def an_endpoint(status: str, **tags: str) -> Found:
+    found = all_of(ARN, status)
+    [endpoint] = found.endpoints
+    return dataclasses.replace(
+        found, endpoints=(dataclasses.replace(endpoint, tags={**endpoint.tags, **tags}),)
+    )
+
+
+def test_what_is_left_is_described_with_its_price() -> None:
+    found = an_endpoint("InService", **{INSTANCE_TYPE_TAG: "ml.m5.xlarge"})
+    [endpoint] = found.endpoints
+    counts = {endpoint.name: 3}
+    lines = described(found, counts, "us-east-1")
+    assert len(lines) == len(removal(found, CLUSTER)["names"])
+    assert (
+        lines[0] == f"endpoint/{endpoint.name}: 3 x ml.m5.xlarge, InService, about $0.69 per hour"
+    )
+    assert f"model/{endpoint.name}" in lines
+    assert costs(found, counts, "us-east-1") == "about $0.69 per hour"
+
+
+def test_a_price_that_is_not_known_is_not_made_up() -> None:
+    found = an_endpoint("Creating", **{INSTANCE_TYPE_TAG: "ml.none.large"})
+    [endpoint] = found.endpoints
+    expected = f"endpoint/{endpoint.name}: 1 x ml.none.large, Creating, price unknown"
+    assert described(found, {endpoint.name: 1}, "us-east-1")[0] == expected
+    assert costs(found, {endpoint.name: 1}, "us-east-1") == "price unknown"
+    unknown = an_endpoint("Creating")
+    expected = f"endpoint/{endpoint.name}: ? x ?, Creating, price unknown"
+    assert described(unknown, {}, "us-east-1")[0] == expected
+    assert costs(unknown, {}, "us-east-1") == "price unknown"
+    assert costs(Found(models=found.models), {}, "us-east-1") == ""
