@@ -38,6 +38,7 @@ from local.casing import to_api
 from local.clients import REGION
 from local.endpoint.behaviour import ModelCatalogue
 from local.endpoint.client import EndpointServer
+from local.environment import OF_NO_ACCOUNT, isolated
 from local.image import Image
 from local.patches import Patch, Patches
 from local.stepfunctions import ExecutionEnd, HistoryEvent, TaskCall
@@ -127,7 +128,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         self._logs.mkdir(parents=True, exist_ok=True)
         functions = self.stack.functions()
         shared = {**_base_environment(), **lambda_.shared_environment(functions)}
-        exit_stack.enter_context(_environment(shared))
+        exit_stack.enter_context(isolated(**shared))
         exit_stack.enter_context(lambda_.importable(functions))
         exit_stack.enter_context(_executing_state_machines())
         exit_stack.callback(clients.forget)
@@ -268,30 +269,12 @@ def _base_environment() -> dict[str, str]:
     return {
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
-        # Never a real account's, whatever the machine is configured for.
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",  # opens nothing # nosec B105
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
+        **OF_NO_ACCOUNT,
         # moto has no Price List API; a port that refuses makes the functions use their own table.
         "AWS_ENDPOINT_URL_PRICING": "http://127.0.0.1:9",
     }
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """This process's environment without anything of AWS's or of proxies, plus some variables."""
-    before = dict(os.environ)
-    for name in before:
-        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
-            del os.environ[name]
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @contextmanager

@@ -1,8 +1,17 @@
-"""How ``make test`` shares the tests out to its processes."""
+"""What all tests have in common: their environment, and how ``make test`` shares them out."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+from local.environment import OF_NO_ACCOUNT, without_aws
+
+# Before any test module makes a client: what a test needs of AWS, it sets itself.
+for _name in os.environ.keys() - without_aws(os.environ).keys():
+    del os.environ[_name]
+os.environ.update(OF_NO_ACCOUNT)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups

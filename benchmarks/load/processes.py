@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local.environment import OF_NO_ACCOUNT, without_aws
+
 #: The root of the container image, where its entry point runs.
 IMAGE = Path(__file__).parent.parent.parent / "locust_image"
 
@@ -22,13 +24,15 @@ _ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",  # see above # nosec B105
     "START_TIMEOUT_SECONDS": "30",
 }
-_FORGET = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "ECS_CONTAINER_METADATA_URI_V4")
+#: Where a task of ECS learns of itself.
+_METADATA_URI = "ECS_CONTAINER_METADATA_URI_V4"
 
 
 def base_environment() -> dict[str, str]:
     """The environment of a client: this process's own, with credentials that open nothing."""
-    inherited = {name: value for name, value in os.environ.items() if name not in _FORGET}
-    return inherited | _ENVIRONMENT
+    inherited = without_aws(os.environ)
+    inherited.pop(_METADATA_URI, None)
+    return inherited | OF_NO_ACCOUNT | _ENVIRONMENT
 
 
 @dataclass(frozen=True, slots=True)

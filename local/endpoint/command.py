@@ -25,6 +25,7 @@ from local.endpoint.behaviour import (
 from local.endpoint.client import EndpointServer, EndpointServerError
 from local.endpoint.instance_types import Processors, UnknownInstanceTypeError, processors
 from local.endpoint.simulation import EndpointStatus, LiveFigures
+from local.environment import isolated
 
 VARIANT_NAME = "AllTraffic"
 MAX_INSTANCES = 1000
@@ -74,7 +75,8 @@ def main(argv: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     try:
-        return _run(_options(argv))
+        with isolated():
+            return _run(_options(argv))
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:

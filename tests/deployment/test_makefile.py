@@ -57,7 +57,8 @@ def project(tmp_path: Path) -> Path:
 
 def environment() -> dict[str, str]:
     """This one, without what a make around the tests leaves in it."""
-    ours = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "REQUEST", "MODELS", "OUT")
+    asked = ("REQUEST", "MODELS", "OUT", "MODEL", "TYPE", "COUNT")
+    ours = {*asked, "MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
     return {name: value for name, value in os.environ.items() if name not in ours}
 
 

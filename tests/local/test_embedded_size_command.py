@@ -35,6 +35,15 @@ model:
   startup_seconds: 0.1
 """
 
+#: Of a user who works with AWS: nothing that runs here may care.
+AN_ACCOUNT = {
+    "AWS_PROFILE": "that-is-not-here",
+    "AWS_REGION": "eu-west-3",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+}
+
 #: What the command will have said, to standard output and error, and its exit code.
 Running = Future[tuple[str, str, int]]
 
@@ -59,7 +68,7 @@ def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [sys.executable, "-m", "local", "size", *arguments],
         cwd=ROOT,
-        env={**os.environ, "NO_COLOR": "1"},
+        env={**os.environ, **AN_ACCOUNT, "NO_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -28,6 +28,8 @@ def test_it_prints_how_to_call_it_and_its_figures_until_ctrl_c() -> None:
             *arguments,
         ],
         cwd=ROOT,
+        # Of a user who works with AWS.
+        env={**os.environ, "AWS_PROFILE": "that-is-not-here", "HTTP_PROXY": "http://127.0.0.1:9"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
