@@ -34,6 +34,10 @@ _TRANSITIONS_PER_LOAD_TEST = 60
 _METRICS = 5
 _QUERIES_PER_LOAD_TEST = 100
 _HOURS_PER_MONTH = 730.0
+#: Errors of a load test whose endpoint did not come into service, or not at its count.
+_NOT_IN_SERVICE = frozenset(
+    {"EndpointFailed", "EndpointTimedOut", "CapacityUnavailable", "SmokeTestFailed"}
+)
 #: Load tests that the most common sizing takes after its baselines.
 _USUAL_VERIFICATIONS = 2
 
@@ -87,9 +91,9 @@ def estimate_load_test(
     cost = _endpoint_cost(sizing.facts(plan.instance_type), plan.instance_count, seconds)
     cost += _fargate_cost(plan.workers, plan.worker_vcpus, seconds)
     cost += load_test_services_cost()
-    for instance_type, count in _still_running(history).items():
-        if instance_type != plan.instance_type:
-            cost += _endpoint_cost(sizing.facts(instance_type), count, seconds)
+    for instance_type in _still_running(history) - {plan.instance_type}:
+        # The fleet of a type that the search turns away from is shrunk to one instance.
+        cost += _endpoint_cost(sizing.facts(instance_type), 1, seconds)
     return Estimate(cost, seconds / 60, 1)
 
 
@@ -115,7 +119,8 @@ def sizing_cost(sizing: Sizing, history: Sequence[LoadTestRecord], finished_at: 
     """What a sizing has cost, USD.
 
     An endpoint is paid from the start of its first load test, at the count of its latest one,
-    until the sizing's end; load generators while their load test runs.
+    until the sizing's end, or at one instance while a later load test of another type follows;
+    load generators while their load test runs.
 
     Args:
         sizing: The sizing.
@@ -128,11 +133,12 @@ def sizing_cost(sizing: Sizing, history: Sequence[LoadTestRecord], finished_at: 
             (each for each in history if each.instance_type == facts.instance_type),
             key=lambda each: each.started_at,
         )
-        mine = [each for each in mine if each.observations or each.error is None]
+        mine = [each for each in mine if each.error not in _NOT_IN_SERVICE]
         for index, each in enumerate(mine):
             until = mine[index + 1].started_at if index + 1 < len(mine) else finished_at
-            seconds = max(until - each.started_at, 0.0)
-            total += _endpoint_cost(facts, each.instance_count, seconds)
+            turned = min(max(_turned_away_at(each, history), each.started_at), until)
+            total += _endpoint_cost(facts, each.instance_count, turned - each.started_at)
+            total += _endpoint_cost(facts, 1, until - turned)
             ran = max(each.finished_at - each.started_at, 0.0)
             total += _fargate_cost(each.workers, each.worker_vcpus, ran)
             total += load_test_services_cost()
@@ -206,13 +212,21 @@ def _count_after(mine: Sequence[LoadTestRecord]) -> int:
     return max(mine, key=lambda each: each.started_at).instance_count
 
 
-def _still_running(history: Sequence[LoadTestRecord]) -> dict[str, int]:
-    """Instances of each candidate's endpoint after these load tests."""
-    return {
-        each.instance_type: each.instance_count
-        for each in sorted(history, key=lambda each: each.started_at)
-        if each.error is None
-    }
+def _still_running(history: Sequence[LoadTestRecord]) -> set[str]:
+    """The types whose endpoints run after these load tests."""
+    return {each.instance_type for each in history if each.error not in _NOT_IN_SERVICE}
+
+
+def _turned_away_at(record: LoadTestRecord, history: Sequence[LoadTestRecord]) -> float:
+    """When the first load test of another type followed, epoch seconds; never if none did."""
+    return min(
+        (
+            each.started_at
+            for each in history
+            if each.instance_type != record.instance_type and each.started_at >= record.finished_at
+        ),
+        default=math.inf,
+    )
 
 
 def _window_seconds(record: LoadTestRecord) -> float:

@@ -48,6 +48,29 @@ class TestSizingCost:
         total = cost.sizing_cost(sizing, history, finished_at=3600)
         assert total == pytest.approx(30 + 2 * 4 * WORKER_HOUR / 6, abs=0.02)
 
+    def test_a_fleet_that_the_search_turned_away_from_is_paid_as_one_instance(self):
+        sizing = sizing_for(1000, prices={"ml.a.x": 10.0, "ml.b.x": 20.0})
+        history = [
+            record(8, 0, 1000, instance_type="ml.a.x"),  # at an earlier sizing's count
+            record(1, 0, 600, instance_type="ml.b.x"),
+            record(4, 1800, 3000, instance_type="ml.b.x"),
+        ]
+        total = cost.sizing_cost(sizing, history, finished_at=3600)
+        endpoints = 10 * (8 * 1800 + 1 * 1800) / 3600 + 20 * (1 * 1800 + 4 * 1800) / 3600
+        assert total == pytest.approx(endpoints, rel=0.01)
+
+    @pytest.mark.parametrize(
+        "error, paid",
+        [("LoadTestFailed", True), ("MetricsMissing", True), ("CapacityUnavailable", False)],
+    )
+    def test_an_endpoint_is_paid_if_it_was_in_service(self, error, paid):
+        failed = record(1, 0, 600).model_copy(
+            update={"observations": (), "error": error, "cause": "why"}
+        )
+        sizing = sizing_for(1000, prices={TYPE: 10.0})
+        total = cost.sizing_cost(sizing, [failed], finished_at=3600)
+        assert total == pytest.approx(10 if paid else 0, abs=0.05)
+
     def test_nothing_was_run(self):
         total = cost.sizing_cost(sizing_for(1000), [], finished_at=3600)
         assert 0 < total < 0.01
