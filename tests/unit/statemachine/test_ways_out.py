@@ -154,6 +154,72 @@ def test_nothing_that_ran_is_blindly_repeated(each_machine):
             assert "States.ALL" not in retry["ErrorEquals"] or name == "FindLeftovers"
 
 
+#: What may pass by itself, by the names that Step Functions gives it. An SDK integration names what
+#: the service's model does not know, such as throttling, after the service; with the model's own
+#: names, and those of the optimized integrations, beside it.
+#: https://docs.aws.amazon.com/step-functions/latest/dg/supported-services-awssdk.html
+#: https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
+TRANSIENT = {
+    "lambda:invoke": {
+        "Lambda.ClientExecutionTimeoutException",
+        "Lambda.ServiceException",
+        "Lambda.AWSLambdaException",
+        "Lambda.SdkClientException",
+        "Lambda.TooManyRequestsException",
+        "AwsUnavailable",
+    },
+    "states:startExecution.sync:2": {
+        "StepFunctions.ExecutionLimitExceededException",
+        "StepFunctions.AWSStepFunctionsException",
+    },
+    "ecs:runTask.sync": {
+        "ECS.AmazonECSException",
+        "ECS.ServerException",
+        "ECS.ThrottlingException",
+        "AmazonECS.Unknown",
+    },
+    "aws-sdk:sagemaker": {"SageMaker.SageMakerException", "SageMaker.SdkClientException"},
+    "aws-sdk:sfn": {"Sfn.SfnException", "Sfn.SdkClientException"},
+    "aws-sdk:s3": {"S3.S3Exception", "S3.SdkClientException"},
+    "aws-sdk:ssm": {
+        "Ssm.SsmException",
+        "Ssm.SdkClientException",
+        "Ssm.InternalServerErrorException",
+    },
+    "aws-sdk:dynamodb": {
+        "DynamoDb.DynamoDbException",
+        "DynamoDb.InternalServerErrorException",
+        "DynamoDb.ProvisionedThroughputExceededException",
+        "DynamoDb.RequestLimitExceededException",
+        "DynamoDb.ThrottlingException",
+    },
+    "sns:publish": {"States.TaskFailed"},
+    "events:putEvents": {"States.TaskFailed"},
+}
+#: Called again by other means: clean_up goes on round by round; the first two are a saving and a
+#: courtesy that the sizing does without.
+WITHOUT_RETRY = {
+    *("ReleaseEndpoint", "ReadReason"),
+    *("StopExecution", "StopTask", "DeleteEndpoint", "DeleteEndpointConfig", "DeleteModel"),
+    "ReleaseLock",
+}
+
+
+def test_what_may_pass_by_itself_is_tried_again(each_machine):
+    for name, state in each_machine.states().items():
+        if state["Type"] != "Task":
+            continue
+        retried = {error for each in state.get("Retry", []) for error in each["ErrorEquals"]}
+        if name in WITHOUT_RETRY:
+            assert not retried, name
+            assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"], name
+            continue
+        integration = state["Resource"].partition(":states:::")[2]
+        if integration.startswith("aws-sdk:"):
+            integration = integration.rpartition(":")[0]
+        assert TRANSIENT[integration] <= retried or "States.ALL" in retried, name
+
+
 def test_metrics_are_waited_for_about_ten_minutes(machine):
     for name in ("Measure", "MeasureVerification"):
         retry = machine("sizing").states()[name]["Retry"][0]
