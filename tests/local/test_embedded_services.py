@@ -162,7 +162,9 @@ def test_names_are_taken_once(stack: StackUnderTest) -> None:
 def run_task(stack: StackUnderTest, name: str, role: str = "leader") -> Task:
     bucket = stack.aws.stack.ref("ResultsBucket")
     stack.aws.client("s3").put_object(
-        Bucket=bucket, Key=f"{name}/spec.json", Body=json.dumps({"load_test_id": name})
+        Bucket=bucket,
+        Key=f"{name}/spec.json",
+        Body=json.dumps({"load_test_id": name, "endpoint_name": "any"}),
     )
     environment = {"LOAD_TEST_URI": f"s3://{bucket}/{name}/", "LOAD_TEST_ROLE": role}
     override = {

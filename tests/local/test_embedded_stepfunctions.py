@@ -321,7 +321,7 @@ def run_task(stack: StackUnderTest, load_test_id: str, role: str) -> dict[str, A
     stack.aws.client("s3").put_object(
         Bucket=stack.aws.stack.ref("ResultsBucket"),
         Key=f"{load_test_id}/spec.json",
-        Body=json.dumps({"load_test_id": load_test_id}),
+        Body=json.dumps({"load_test_id": load_test_id, "endpoint_name": "any"}),
     )
     override = {
         "Name": "load-generator",
