@@ -8,7 +8,7 @@ from sizing.observation import Latency, Window, Workers
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
 class LocustError(_Frozen):

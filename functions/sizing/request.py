@@ -176,7 +176,9 @@ WhenLocked = Literal["WAIT", "FAIL"]
 class _Strict(BaseModel):
     """No unknown fields, no silent conversion, no change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 class HuggingFaceModel(_Strict):

@@ -33,7 +33,7 @@ _SECONDS_PER_HOUR = 3600
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
 class Percentiles(_Frozen):
