@@ -208,7 +208,6 @@ def client_figures(test: LoadTest, start: int, end: int, offered_tps: float) -> 
                 _connection_wait_ms(test.ledger.between(second, second + 1)) for second in seconds
             ),
         ),
-        latency_ms_p50=figures.latency.percentile_ms(50),
         service_ms_p50=figures.service.percentile_ms(50),
         best_service_ms_p50=best_service_ms(test.ledger),
         workers_reporting=min(test.ledger.workers_in(second) for second in seconds)
@@ -239,7 +238,7 @@ def _connection_wait_ms(figures: Second) -> float:
 
 
 def best_service_ms(ledger: Ledger) -> float | None:
-    """The least median time of service in any second with enough answers, milliseconds."""
+    """The least median time of service in any second, milliseconds; None if none succeeded."""
     medians = []
     for second in ledger.span():
         service = ledger.between(second, second + 1).service
