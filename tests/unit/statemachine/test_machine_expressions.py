@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from local.jsonata import QueryError
 from sizing import names
 from sizing.observation import LoadTestRecord
 
@@ -321,7 +322,7 @@ def test_a_fleet_that_begins_large_is_known_as_scaled(machine):
     fleet = sizing.evaluate(*path, candidates=[candidate("a", 1), candidate("b", 8)])
     assert fleet == {
         "EndpointName": "b",
-        "DesiredWeightsAndCapacities": [{"VariantName": "AllTraffic"}],
+        "DesiredWeightsAndCapacities": [{"VariantName": "AllTraffic", "DesiredInstanceCount": 8}],
     }
     assert sizing.evaluate(*path, candidates=[candidate("a", 1)]) == {}
 
@@ -528,6 +529,39 @@ def test_a_profile_and_its_model_make_a_request(package, model, machine):
         group="distilbert",
     )
     assert request == {**profile, "model": model}
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        *("", "{", "null", "5", '"text"', "[]", '[{"target": {}}]', "[" * 5000 + "]" * 5000),
+        *('{"model": {}}', '{"model": null}', '{"model": {"model_name": "other"}}'),
+    ],
+    ids=range(11),
+)
+def test_what_is_no_profile_starts_nothing(profile, machine):
+    with pytest.raises(QueryError):
+        machine("nightly").evaluate(
+            "Size",
+            *("Arguments", "Input"),
+            states={"input": {"Value": profile}},
+            package="",
+            group="distilbert",
+        )
+    said = machine("nightly").evaluate(
+        "BadProfile", "Output", states={"input": {"Cause": "x" * 30_000}}, group="distilbert"
+    )
+    assert said["status"] == "FAILED"
+    assert said["cause"].startswith("a profile must be a JSON object: a request without its model")
+
+
+@pytest.mark.parametrize("cause", ["x" * 32_000, json.dumps({"Cause": "x" * 32_000})])
+def test_many_failures_fit_into_what_a_night_hands_on(cause, machine):
+    said = machine("nightly").evaluate(
+        "SizingFailed", "Output", states={"input": {"Error": "E", "Cause": cause}}, group="g" * 63
+    )
+    assert len(json.dumps([said] * 200)) < 256 * 1024
+    assert said["cause"] == "x" * 1000
 
 
 def test_the_group_is_the_last_part_of_the_profiles_name(machine):
