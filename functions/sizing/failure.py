@@ -66,7 +66,7 @@ CATALOGUE: Mapping[str, KnownError] = {
         "created. A limit that is reached later is no error: the sizing then ends TARGET_NOT_MET "
         "with the best it knows and the limit's name.",
         "Raise limits.max_cost_usd, name fewer or smaller instance_types, or shorten "
-        "measurement.steady_seconds. A dry run shows the estimate.",
+        "measurement.steady_seconds. A dry run without the limit shows the estimate.",
         Retry.NO,
     ),
     errors.TimeLimit.__name__: KnownError(
@@ -74,7 +74,7 @@ CATALOGUE: Mapping[str, KnownError] = {
         "created. A limit that is reached later is no error: the sizing then ends TARGET_NOT_MET "
         "with the best it knows and the limit's name.",
         "Raise limits.max_minutes, or shorten measurement.steady_seconds and settle_seconds. A "
-        "dry run shows the estimate.",
+        "dry run without the limit shows the estimate.",
         Retry.NO,
     ),
     errors.QuotaTooLow.__name__: KnownError(

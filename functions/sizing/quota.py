@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sizing.errors import QuotaTooLow
-from sizing.fleet import LEADER_VCPUS
+from sizing.fleet import LEADER_VCPUS, plan_fleet
 from sizing.instance import InstanceFacts, Sizing
 from sizing.load_test import LoadTestPlan
 
@@ -84,7 +84,7 @@ def keep_to_endpoint_quotas(sizing: Sizing, quotas: Quotas) -> Sizing:
 
 
 def check_fargate(sizing: Sizing, plans: Sequence[LoadTestPlan], quotas: Quotas) -> Sizing:
-    """Check that all first load tests can run side by side.
+    """Check that all first load tests can run side by side, and then one at the target.
 
     Args:
         sizing: The sizing.
@@ -98,19 +98,24 @@ def check_fargate(sizing: Sizing, plans: Sequence[LoadTestPlan], quotas: Quotas)
         QuotaTooLow: Names the quota, its value, what is needed and where to raise it.
     """
     quota = quotas[QuotaKey(FARGATE, FARGATE_VCPUS)]
-    vcpus = sum(plan.workers * plan.worker_vcpus + LEADER_VCPUS for plan in plans)
+    fleet = plan_fleet(sizing.request, sizing.request.target.tps)
+    at_target = fleet.workers * fleet.worker_vcpus + LEADER_VCPUS
+    at_first = sum(plan.workers * plan.worker_vcpus + LEADER_VCPUS for plan in plans)
+    vcpus = max(at_first, at_target)
     if isinstance(quota, UnknownQuota):
         note = (
             f"The quota of Fargate's vCPUs ({FARGATE_VCPUS}) could not be read ({quota.why}), so "
-            f"it is not known whether it allows the {vcpus} vCPUs of the first load tests."
+            f"it is not known whether it allows the {vcpus} vCPUs of the load generators."
         )
         return sizing.model_copy(update={"notes": (*sizing.notes, note)})
     if quota.value < vcpus:
-        tests = "test needs" if len(plans) == 1 else f"tests, {len(plans)} side by side, need"
+        first = len(plans) > 1 and at_first >= at_target
+        tests = f"the {len(plans)} first load tests, side by side," if first else "a load test"
         raise QuotaTooLow(
-            f"{quota}, the load generators of the first load {tests} {vcpus}. "
+            f"{quota}, the load generators of {tests} need {vcpus}. "
             + _where_to_raise(FARGATE, quota, sizing.region)
-            + ", or name fewer instance_types. It counts all Fargate tasks of the account in the "
+            + (", or name fewer instance_types" if first else "")
+            + ". It counts all Fargate tasks of the account in the "
             "region"
         )
     return sizing

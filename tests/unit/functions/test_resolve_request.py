@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from load_generator.spec import parse_json_lines, parse_spec
 from resolve_request.app import handler
-from sizing.errors import CostLimit, InvalidRequest, QuotaTooLow, TimeLimit
+from sizing.errors import AwsUnavailable, CostLimit, InvalidRequest, QuotaTooLow, TimeLimit
 from sizing.instance import Sizing
 from sizing.load_test import LoadTestPlan
 from tests.unit.functions.made_up import EXECUTION_ARN, SIZING_ID, STARTED_AT, a_request
@@ -285,7 +285,7 @@ class TestModels:
     def test_throttling_is_not_the_requests_fault(self, answered: Answered) -> None:
         throttled = ClientError({"Error": {"Code": "ThrottlingException"}}, "DescribeModel")
         answered("sagemaker", "DescribeModel", lambda _: throttled)
-        with pytest.raises(ClientError):
+        with pytest.raises(AwsUnavailable):
             resolve(model={"model_name": "sentiment"})
 
 

@@ -146,6 +146,14 @@ def test_fargate_must_hold_all_first_load_tests_at_once(
     text = str(error.value)
     assert f'"Fargate On-Demand" (L-3032A538) is {vcpus - 1}' in text
     assert f" {vcpus}. Raise it at https://eu-west-1.console" in text
+    assert ("fewer instance_types" in text) is (len(plans) > 1)
+
+
+def test_fargate_must_hold_a_load_test_at_the_target() -> None:
+    sizing = sizing_for(100_000)  # 20 workers, by far more than one instance's baseline
+    assert check_fargate(sizing, [a_plan()], quotas_of({}, fargate=21)) == sizing
+    with pytest.raises(QuotaTooLow, match="of a load test need 21"):
+        check_fargate(sizing, [a_plan()], quotas_of({}, fargate=20))
 
 
 def test_the_search_keeps_to_a_lowered_limit_and_says_so() -> None:
