@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,9 @@ def main(argv: list[str]) -> int:
     if not argv or argv[0] not in _COMMANDS:
         print(f"usage: python -m local {{{','.join(_COMMANDS)}}} ...", file=sys.stderr)
         return 1
+    # Until the command sees to signals itself, nothing runs that it would have to stop: Ctrl-C in
+    # the seconds of importing ends it without a word.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # The domain's words: the request and the result are the functions' own types.
     sys.path.insert(0, str(Path(__file__).parents[1] / "functions"))
     if argv[0] == "size":
