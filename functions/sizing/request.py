@@ -174,7 +174,7 @@ WhenLocked = Literal["WAIT", "FAIL"]
 
 
 class _Strict(BaseModel):
-    """No unknown fields, no silent conversion, no change after validation."""
+    """No unknown fields, no silent conversion, no change after validation, no input in errors."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
