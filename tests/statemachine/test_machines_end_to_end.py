@@ -650,9 +650,11 @@ def test_a_bad_profile_does_not_keep_the_others_from_being_sized(
     execution = stack.run("NightlyStateMachine", {})
     assert (execution.status, execution.error) == ("FAILED", "SizingsFailed")
     assert "not-valid: target.tps" in execution.cause
-    assert "not-json: " in execution.cause
+    assert "not-json: a profile must be a JSON object" in execution.cause
+    assert "with-model: a profile must be a JSON object: a request without" in execution.cause
+    assert "huge: tags.team: takes at most 256 characters" in execution.cause
     assert subjects(stack.news(), r"^SIZED: 2 x ml\.m5\.xlarge for model")
-    assert subjects(stack.news(), "2 of 3 profiles FAILED")
+    assert subjects(stack.news(), "4 of 5 profiles FAILED")
 
 
 def test_without_profiles_the_night_is_quiet(stack: StackUnderTest) -> None:
@@ -666,6 +668,8 @@ def approved(stack: StackUnderTest, group: str, package: str) -> str:
     detail = {
         "ModelPackageGroupName": group,
         "ModelPackageArn": package,
+    profiles("with-model", json.dumps({**PROFILE, "model": {"model_name": "other"}}))
+    profiles("huge", json.dumps({**PROFILE, "tags": {"team": "x" * 4000}}))
         "ModelPackageStatus": "Completed",
         "ModelApprovalStatus": "Approved",
     }
