@@ -164,7 +164,8 @@ class Bench:
         process.wait(seconds + 60)
         moments = json.loads(books.read_text())
         # The last seconds but one: all users are there, and none is being stopped.
-        first, last = moments[-2 - seconds], moments[-2]
+        last = moments[-2]
+        first = min(moments, key=lambda each: abs(last["t"] - seconds - each["t"]))
         report = json.loads((directory / "stats.json").read_text())[0]
         return (
             Throughput(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
+from pathlib import Path
 
 import botocore.session
 import pytest
 
+from benchmarks.load.processes import run_load_test
 from load_generator import spec
 from load_generator.storage import StorageError, open_storage, read_uri
+from tests.local.load_tests import specification
 from tests.local.scripted_server import Request, ScriptedServer, answer
 
 #: How far the server's clock is behind.
@@ -25,6 +29,7 @@ class Bucket:
     def __init__(self) -> None:
         self.objects = {"/bucket/prefix/payloads.jsonl": LINES}
         self.requests: list[Request] = []
+        self.url = ""
 
     async def __call__(self, request: Request, writer: asyncio.StreamWriter) -> None:
         self.requests.append(request)
@@ -48,6 +53,7 @@ class Bucket:
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     made = Bucket()
     with ScriptedServer(made) as server:
+        made.url = server.url
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -91,3 +97,31 @@ def test_answers_tell_how_far_awss_clock_is_ahead(bucket: Bucket) -> None:
     assert len(bucket.requests) == 4
     assert abs(known.offset + BEHIND) <= known.uncertainty
     assert known.uncertainty < 1
+
+
+@pytest.mark.slow
+def test_a_load_test_that_is_kept_in_s3_says_what_the_time_is_there(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    bucket.objects["/bucket/prefix/spec.json"] = json.dumps(
+        specification(payloads={"s3_uri": "s3://bucket/prefix/payloads.jsonl"}, steady_seconds=6)
+    ).encode()
+    with ScriptedServer(answer()) as endpoint:
+        outcome = run_load_test(
+            specification(),
+            url=endpoint.url,
+            directory=tmp_path,
+            environment={
+                "LOAD_TEST_URI": "s3://bucket/prefix",
+                "AWS_ENDPOINT_URL_S3": bucket.url,
+            },
+        )
+        bodies = {request.body for request in endpoint.requests}
+    assert outcome.leader_exit_code == 0, outcome.logs
+    assert outcome.worker_exit_codes == [0]
+    assert bodies == {b"one", b"\x00\x01\x02"}
+    document = json.loads(bucket.objects["/bucket/prefix/load_test.json"])
+    assert document["status"] == "COMPLETED"
+    clock = document["clock"]
+    assert abs(clock["offset_seconds"] + BEHIND) <= clock["uncertainty_seconds"] + 0.001
+    assert clock["uncertainty_seconds"] <= 1
