@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from moto.awslambda.models import LambdaFunction
 
+from aws import instance_types
 from local import events, models, stepfunctions
 from sizing import lock
 from sizing.names import sizing_id
@@ -263,14 +265,15 @@ def test_a_quota_that_is_too_low_creates_nothing(stack: StackUnderTest) -> None:
     stack.aws.quotas.set("ml.m5.xlarge for endpoint usage", 2)
     try:
         execution = stack.run("SizingStateMachine", a_request())
-        lowered = stack.run("SizingStateMachine", a_request(limits={"lower_to_quota": True}))
+        kept_to = a_request(limits={"lower_to_quota": True}, dry_run=True)
+        lowered = stack.run("SizingStateMachine", kept_to)
     finally:
         stack.aws.quotas.reset()
     assert (execution.status, execution.error) == ("FAILED", "QuotaTooLow")
     assert 'the quota "ml.m5.xlarge for endpoint usage"' in execution.cause
     assert "Baselines" not in execution.states
     assert subjects(stack.news(), "FAILED: QuotaTooLow")
-    assert lowered.output["status"] == "SIZED", lowered.cause
+    assert lowered.output["status"] == "DRY_RUN", lowered.cause
     [note] = stack.result(lowered)["notes"]
     assert note.startswith("limits.max_instances is 2 for ml.m5.xlarge instead of 20")
 
@@ -283,6 +286,24 @@ def test_throttled_calls_are_repeated(stack: StackUnderTest) -> None:
         execution = stack.run("SizingStateMachine", a_request())
     assert (len(models_), len(looks)) == (2, 3)
     assert execution.output["status"] == "SIZED"
+
+
+def test_a_function_that_aws_throttles_is_called_again(
+    stack: StackUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe, throttled = instance_types.describe, []
+
+    def throttled_at_first(types: Any) -> Any:
+        if len(throttled) == 2:
+            return describe(types)
+        error = {"Error": {"Code": "RequestLimitExceeded"}}
+        throttled.append(ClientError(error, "DescribeInstanceTypes"))
+        raise throttled[-1]
+
+    monkeypatch.setattr(instance_types, "describe", throttled_at_first)
+    execution = stack.run("SizingStateMachine", a_request(dry_run=True))
+    assert len(throttled) == 2
+    assert execution.output["status"] == "DRY_RUN", execution.cause
 
 
 @pytest.mark.parametrize("kind", ["model", "endpoint_config", "endpoint"])
@@ -646,6 +667,8 @@ def test_a_bad_profile_does_not_keep_the_others_from_being_sized(
 ) -> None:
     profiles("model", json.dumps(PROFILE))
     profiles("not-json", "{")
+    profiles("with-model", json.dumps({**PROFILE, "model": {"model_name": "other"}}))
+    profiles("huge", json.dumps({**PROFILE, "tags": {"team": "x" * 4000}}))
     profiles("not-valid", json.dumps({**PROFILE, "target": {"tps": 0}}))
     execution = stack.run("NightlyStateMachine", {})
     assert (execution.status, execution.error) == ("FAILED", "SizingsFailed")
@@ -668,8 +691,6 @@ def approved(stack: StackUnderTest, group: str, package: str) -> str:
     detail = {
         "ModelPackageGroupName": group,
         "ModelPackageArn": package,
-    profiles("with-model", json.dumps({**PROFILE, "model": {"model_name": "other"}}))
-    profiles("huge", json.dumps({**PROFILE, "tags": {"team": "x" * 4000}}))
         "ModelPackageStatus": "Completed",
         "ModelApprovalStatus": "Approved",
     }
