@@ -39,6 +39,9 @@ _STRIDES = (0.0, 0.0, 0.06, 0.15, 0.4)
 #: sizing, which had the choice, found the larger one.
 _LEAST_CHANCE = 0.2
 _CHANCE_AGAINST_PRIOR = 0.5
+#: Load tests of a candidate after which a count that serves is not bettered any more: where
+#: latency hardly depends on the count, one smaller count after the other looks likely.
+_ENOUGH_LOAD_TESTS = 6
 #: Lowest rate per instance that is predicted for, as a share of the lowest that was seen.
 _LEAST_SHARE_OF_SEEN = 0.7
 #: How often a load test is repeated for the same reason.
@@ -247,6 +250,8 @@ def _worth_trying(evidence: Evidence, good: int) -> int | None:
     worth = _WORTH_A_LOAD_TEST if in_band else _WORTH_LEAVING_NO_DOUBT
     chance = _CHANCE_AGAINST_PRIOR if good == evidence.prior_count else _LEAST_CHANCE
     best = None
+    if len(evidence.records) >= _ENOUGH_LOAD_TESTS:
+        return None
     for count in range(good - 1, evidence.most_bad, -1):
         probability = evidence.probability_to_serve(count)
         if probability < chance:
