@@ -413,6 +413,14 @@ def parse_request(data: object) -> Request:
     if not isinstance(data, Mapping):
         raise InvalidRequest("request", f"must be a JSON object, got {type(data).__name__}")
     try:
-        return Request.model_validate(data)
+        request = Request.model_validate(data)
     except ValidationError as error:
         raise refusal(error, _schema(), _PATTERNS) from None
+    least = 1 / request.measurement.steady_seconds
+    if request.target.tps < least:
+        raise InvalidRequest(
+            "target.tps",
+            f"must be {least:.3g} or more, or no request falls into measurement.steady_seconds; "
+            f"got {request.target.tps:g}",
+        )
+    return request

@@ -308,6 +308,14 @@ def test_weights_can_be_added_up(weight: Any) -> None:
     assert refusal.field == "payloads.inline.0.weight"
 
 
+@each_of("tps", [5e-324, 1e-9, 0.016])
+def test_a_rate_at_which_nothing_is_sent(tps: float) -> None:
+    refusal = refused(target={"tps": tps})
+    assert refusal.field == "target.tps"
+    assert refusal.message.startswith("must be 0.0167 or more")
+    parse_request(a_request(target={"tps": 0.017}))
+
+
 # --- What a refusal tells ----------------------------------------------------------------------
 
 SECRET = "hunter2"
