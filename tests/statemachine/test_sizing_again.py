@@ -1,0 +1,60 @@
+"""A sizing of a model that was sized before: it starts at the count that was found then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.statemachine.stack import StackUnderTest, a_request, stack_under_test
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackUnderTest]:
+    with stack_under_test(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+def load_tests(result: dict[str, Any]) -> list[tuple[str, int, str]]:
+    """Type, count and purpose of each load test."""
+    return [
+        (each["instance_type"], test["instance_count"], test["purpose"])
+        for each in result["candidates"]
+        for test in each["load_tests"]
+    ]
+
+
+def test_the_first_load_test_verifies_what_was_found_before(stack: StackUnderTest) -> None:
+    first = stack.run("SizingStateMachine", a_request(use_history=True))
+    assert load_tests(stack.result(first)) == [
+        ("ml.m5.xlarge", 1, "baseline"),
+        ("ml.m5.xlarge", 2, "verify"),
+    ]
+    again = stack.run("SizingStateMachine", a_request(use_history=True))
+    assert again.output["status"] == "SIZED", again.cause
+    found = stack.result(again)
+    assert load_tests(found) == [("ml.m5.xlarge", 2, "verify")]
+    assert found["recommendation"]["instance_count"] == 2
+    assert found["sizing"]["load_tests"] == 1
+    # Its endpoint was created with two instances, so that nothing had to be scaled.
+    assert "Scale" not in again.states
+    assert "VerifyLoadTest" not in again.states
+    assert stack.settle() == []
+
+
+def test_a_fleet_that_is_turned_away_from_is_shrunk(stack: StackUnderTest) -> None:
+    # At a higher target one type's fleet of before breaks; the other type is load-tested then.
+    stack.load_tests(**{r"ml-m5-xlarge-\d+-verify": "5xx"})
+    changed = a_request(
+        use_history=True, instance_types=["ml.m5.xlarge", "ml.c5.xlarge"], target={"tps": 270}
+    )
+    ended = stack.run("SizingStateMachine", changed)
+    assert ended.output["status"] == "SIZED", ended.cause
+    found = stack.result(ended)
+    tested = load_tests(found)
+    assert tested[0] == ("ml.m5.xlarge", 2, "verify")
+    assert ("ml.c5.xlarge", 1, "baseline") in tested
+    assert found["recommendation"]["instance_type"] == "ml.c5.xlarge"
+    assert "ShrinkFormer" in ended.states
+    assert stack.settle() == []
