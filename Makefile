@@ -123,7 +123,7 @@ endpoint: $(VENV)/.local ## only a local endpoint: MODEL=<id> TYPE=<ml.x> COUNT=
 # them stay together. ARGS="-n 0" runs them one after the other.
 .PHONY: test
 test: $(VENV)/.test ## run all tests; ARGS="-k name" goes to pytest
-	@exec $(VENV)/bin/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@exec $(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: lint
 lint: install-lint ## check code, types, template, state machines, Dockerfile and scripts

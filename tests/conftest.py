@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from local.environment import OF_NO_ACCOUNT, without_aws
 
@@ -14,13 +16,22 @@ for _name in os.environ.keys() - without_aws(os.environ).keys():
 os.environ.update(OF_NO_ACCOUNT)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests together, as they share fixtures, and all that measure load too.
-
-    The slow ones go first: what is left at the end is short, and no process waits for another.
-    """
-    for item in items:
-        group = "load" if item.get_closest_marker("load") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+    """The slow ones first: what is left at the end is short, and no process waits for another."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+class _Sharing(LoadFileScheduling):  # type: ignore[misc] # pytest-xdist's types are not exported
+    """A file's tests stay together, as they share fixtures; so do all files that measure load."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        # Whoever shares out has not imported the tests, so the marker is looked for in the text.
+        measures = "pytest.mark.load" in (self.config.rootpath / file).read_text("utf-8")
+        return "load" if measures else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Sharing:
+    """pytest-xdist asks which process is to run what."""
+    return _Sharing(config, log)
