@@ -125,6 +125,10 @@ endpoint: $(VENV)/.local ## only a local endpoint: MODEL=<id> TYPE=<ml.x> COUNT=
 test: $(VENV)/.test ## run all tests; ARGS="-k name" goes to pytest
 	@exec $(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+.PHONY: faults
+faults: $(VENV)/.test ## everything that can go wrong, and that nothing is left: ARGS="--only CreateModel"
+	@exec $(VENV)/bin/python -m tests.faults $(ARGS)
+
 .PHONY: lint
 lint: install-lint ## check code, types, template, state machines, Dockerfile and scripts
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM="$(CURDIR)/$(DEPLOY)/bin/sam" \
