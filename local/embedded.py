@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
+from moto import backends
 from moto.core.config import default_user_config
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_api._internal.models import moto_api_backend
@@ -167,6 +168,9 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
                 log.flush()
             self._on_event(event)
 
+        # moto lists its folder for each request, which is most of what answering one takes.
+        services = frozenset(backends.list_of_moto_modules())
+        yield Patch(backends, "list_of_moto_modules", lambda: services)
         yield from stepfunctions.patches(
             wait_scale=self._wait_scale,
             on_event=on_event,

@@ -10,9 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults.cases import all_cases
-from tests.faults.check import Report
-from tests.faults.run import AT_ONCE, run_cases
+sys.path[:0] = [str(Path(__file__).parents[2] / root) for root in ("functions", "locust_image")]
+
+from tests.faults.cases import all_cases  # noqa: E402
+from tests.faults.check import Report  # noqa: E402
+from tests.faults.run import AT_ONCE, run_cases  # noqa: E402
 
 
 def main() -> int:
