@@ -486,11 +486,9 @@ class _TaskRun:
         return _TaskRun(state, env, ecs, env.stack.pop()["Tasks"][0])
 
     def __call__(self) -> dict[str, Any] | None:
-        answer = self._ecs.describe_tasks(
-            cluster=self._task["cluster"], tasks=[self._task["task"]], include=["TAGS"]
-        )
-        if answer["tasks"][0]["lastStatus"] != "STOPPED":
+        if self._describe()["tasks"][0]["lastStatus"] != "STOPPED":
             return None
+        answer = self._describe()  # the first one may have been written while the task stopped
         self._state._normalise_response(answer, service_action_name="describe_tasks")
         task: dict[str, Any] = answer["Tasks"][0]
         if all(container.get("ExitCode") == 0 for container in task["Containers"]):
@@ -499,6 +497,12 @@ class _TaskRun:
             self._state, self._env, error="States.TaskFailed", cause=json.dumps(task)
         )
         raise FailureEventException(failure_event=failure)
+
+    def _describe(self) -> dict[str, Any]:
+        answer: dict[str, Any] = self._ecs.describe_tasks(
+            cluster=self._task["cluster"], tasks=[self._task["task"]], include=["TAGS"]
+        )
+        return answer
 
     def abort(self) -> None:
         self._ecs.stop_task(**self._task, reason="Aborted by Step Functions")

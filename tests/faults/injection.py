@@ -375,9 +375,12 @@ def _end(run: Run, call: TaskCall, stack: FaultyStack, end: Callable[[str], None
 def _timed_out(stack: FaultyStack, run: Run, call: TaskCall) -> None:
     if run.case.is_job:
         stack.when_the_job_runs(run, call.give_up)
-    call.make()
-    if run.met == 1 or run.case.machine == SIZING:
-        raise TimeoutError
+    if run.met > 1 and run.case.machine == CLEAN_UP:
+        call.make()
+        return
+    with suppress(Exception):  # nobody hears its answer
+        call.make()
+    raise TimeoutError
 
 
 def _swept(stack: FaultyStack, run: Run, call: TaskCall) -> None:
@@ -405,7 +408,8 @@ def _refused(stack: FaultyStack, run: Run, call: TaskCall) -> None:
         call.make()
         return
     if fault is Fault.INTERNAL_ERROR and not run.case.is_job:
-        call.make()
+        with suppress(Exception):
+            call.make()
     raise TaskCallRefused(run.case.error, f"made to fail: {fault}")
 
 

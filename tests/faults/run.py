@@ -31,11 +31,15 @@ def run_cases(cases: Sequence[Case], folder: Path, at_once: int = AT_ONCE) -> It
     faulty = FaultyStack(folder, cases)
     with logs.collected_in(folder), faulty.running() as stack, ThreadPoolExecutor(at_once) as pool:
         # A sweep removes the locks of the dead, which others of these cases are about.
-        sweeping = [run for run in stack.runs if run.case.fault is Fault.SWEPT]
+        sweeping = [run for run in stack.runs if _sweeps(run.case)]
         others = [run for run in stack.runs if run not in sweeping]
         for runs, together in ((others, pool.map), (sweeping, map)):
             yield from together(lambda run: _run(stack, run), runs)
         yield _swept_at_last(stack)
+
+
+def _sweeps(case: Case) -> bool:
+    return case.fault is Fault.SWEPT or case.by_sweep
 
 
 def _swept_at_last(stack: FaultyStack) -> Report:
@@ -68,8 +72,11 @@ def _run(stack: FaultyStack, run: Run) -> Report:
         if first.status != "SUCCEEDED" or first.output["status"] != "SIZED":
             run.problems.append(f"the first sizing of the model {first.status}: {first.cause}")
     if run.case.cleaned_up_later:
+        if len(stack.left(run)) < 3 and run.case.by_sweep:
+            run.problems.append("there is nothing left to be swept")
         run.faulty = False
-        stack.stack.run(CLEAN_UP, {"execution_arn": run.arn})
+        whose = {"sweep": True} if run.case.by_sweep else {"execution_arn": run.arn}
+        stack.stack.run(CLEAN_UP, whose)
     return report(
         run.case,
         seen_of(stack, run, execution),
