@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sizing.answer import CandidateOutcome, CandidateStatus
 from sizing.diagnosis import diagnose
 from sizing.evidence import Evidence, Trial
 from sizing.instance import InstanceFacts
+from sizing.observation import Verdict
 
 #: Standard errors that bound the interval of counts which noise can't tell apart (two-sided 90 %).
 _INTERVAL = 1.645
@@ -15,7 +18,12 @@ def verified(evidence: Evidence, count: int, reason: str) -> CandidateOutcome:
     """A candidate whose count was seen to serve the full target."""
     trial = evidence.trials[count]
     band = evidence.request.target.utilization_percent
+    limiting = _limiting_resource(evidence, count)
     seen = trial.observation
+    if limiting == "latency" and seen.verdict is Verdict.UNDERUSED:
+        # One instance fewer may be in the band, and break the latency limit there.
+        seen = seen.model_copy(update={"verdict": Verdict.LATENCY_LIMITED})
+        trial = replace(trial, observation=seen)
     return CandidateOutcome(
         instance_type=evidence.facts.instance_type,
         status=CandidateStatus.VERIFIED,
@@ -24,7 +32,7 @@ def verified(evidence: Evidence, count: int, reason: str) -> CandidateOutcome:
         count_interval=_interval(evidence, count),
         observation=seen,
         in_band=band.min <= seen.utilization_percent <= band.max,
-        limiting_resource=_limiting_resource(evidence, count),
+        limiting_resource=limiting,
         tps_per_instance_at_band_middle=_tps_at_middle(evidence, count),
         hourly_cost_usd=hourly_cost(evidence.facts, count),
         diagnosis=diagnose(evidence, trial),

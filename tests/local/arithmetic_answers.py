@@ -88,10 +88,10 @@ def _one_worker_container(result: Result) -> None:
 
 def _latency_limit(result: Result) -> None:
     found, candidate, verdict = _recommended(result)
-    # One is in the band, u = 8 x 0.2 / 4 x (1 + u) = 67 %, at a p99 of 200 x 1.67 x 1.12 = 373 ms.
+    # One is in the band, u = 3.2 x 0.5 / 4 x (1 + u) = 67 %, at a p99 of 500 x 1.67 x 1.12 = 933.
     assert found.instance_count == 2
-    assert found.utilization_percent == pytest.approx(25, abs=2)
-    assert found.model_latency_ms.p99 == pytest.approx(200 * 1.25 * 1.12, rel=0.15)
+    assert found.utilization_percent == pytest.approx(25, abs=2.5)
+    assert found.model_latency_ms.p99 == pytest.approx(500 * 1.25 * 1.12, rel=0.15)
     assert verdict is Verdict.LATENCY_LIMITED
     assert found.limiting_resource == "latency"
     assert not found.in_band

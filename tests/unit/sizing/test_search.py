@@ -113,6 +113,16 @@ def test_a_latency_limit_that_binds_sets_the_count():
     assert len(plans) <= 4
 
 
+def test_a_latency_limit_that_is_broken_in_the_band_alone_is_the_verdict_too():
+    # One instance is at 65 % and breaks the limit; two are at 32.5 % and hold it with ease.
+    endpoint = ExactEndpoint(200, growth=0.5)
+    answer, _ = search(sizing_for(130, model_latency_p99_ms=92.0), endpoint)
+    outcome = only(answer)
+    assert outcome.instance_count == 2
+    assert outcome.limiting_resource == "latency"
+    assert outcome.observation.verdict is Verdict.LATENCY_LIMITED
+
+
 def test_a_latency_limit_under_the_idle_latency_can_not_be_met():
     answer, plans = search(sizing_for(1000, model_latency_p99_ms=30.0), ExactEndpoint(200))
     assert answer.status is Status.TARGET_NOT_MET
