@@ -36,6 +36,7 @@ from local.task_metadata import MetadataServer
 STOP_SECONDS: Final = 3.0
 
 _logger = logging.getLogger(__name__)
+_noting = threading.Lock()
 
 
 @dataclass
@@ -296,7 +297,9 @@ def _run_task(
         )
         for _ in range(count)
     ]
-    backend.tasks.setdefault(cluster.name, {}).update({task.task_arn: task for task in started})
+    with _noting:  # another dictionary, as moto may be going through this one
+        known = backend.tasks.get(cluster.name, {})
+        backend.tasks[cluster.name] = known | {task.task_arn: task for task in started}
     return started
 
 
