@@ -123,7 +123,11 @@ endpoint: $(VENV)/.local ## only a local endpoint: MODEL=<id> TYPE=<ml.x> COUNT=
 # them stay together. ARGS="-n 0" runs them one after the other.
 .PHONY: test
 test: $(VENV)/.test ## run all tests; ARGS="-k name" goes to pytest
-	@exec $(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@exec $(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not examples" $(ARGS)
+
+.PHONY: examples
+examples: $(VENV)/.test ## size examples/arithmetic/ under real load, side by side, and check the answers
+	@exec $(VENV)/bin/python -m pytest -m examples $(ARGS)
 
 .PHONY: faults
 faults: $(VENV)/.test ## everything that can go wrong, and that nothing is left: ARGS="--only CreateModel"

@@ -6,6 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
+from local.environment import isolated
+
 _COMMANDS = ("size", "endpoint")
 
 
@@ -19,11 +21,13 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # The domain's words: the request and the result are the functions' own types.
     sys.path.insert(0, str(Path(__file__).parents[1] / "functions"))
-    if argv[0] == "size":
-        from local.size.command import main as command
-    else:
-        from local.endpoint.command import main as command
-    return command(argv[1:])
+    # From here on, as imports already make clients, which read a profile.
+    with isolated():
+        if argv[0] == "size":
+            from local.size.command import main as command
+        else:
+            from local.endpoint.command import main as command
+        return command(argv[1:])
 
 
 if __name__ == "__main__":

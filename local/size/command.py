@@ -88,6 +88,7 @@ def main(argv: Sequence[str]) -> int:
         except Exception as error:  # noqa: BLE001 - whatever it is, one line tells it
             # A fault of this program or of the machine: where it arose matters.
             trace = options.out / logs.FOLDER / logs.ERROR
+            trace.parent.mkdir(parents=True, exist_ok=True)
             trace.write_text(traceback.format_exc())
             reason = " ".join(str(error).split()) or type(error).__name__
             print(f"error: {reason} (see {trace})", file=sys.stderr)
