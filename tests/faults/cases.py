@@ -434,11 +434,11 @@ def all_cases() -> Sequence[Case]:
 
 
 def fast_cases() -> Sequence[Case]:
-    """The part for ``make test``: every state once, every kind of fault, load test and metrics."""
-    in_each_state = [
+    """The part for ``make test``: every second state, and every kind of fault and of metrics."""
+    in_states_by_turns = [
         [case for case in in_states() if case.state == state][number % len(FAULTS)]
-        for number, state in enumerate(STATES)
+        for number, state in enumerate([*STATES][::2])
     ]
     half_way = [case for case in in_clean_up() if case.fault is Fault.ACCESS_DENIED][3:4]
     lost = [case for case in in_clean_up() if case.by_sweep]
-    return [*in_each_state, *list(under_load())[::5], *half_way, *lost]
+    return [*in_states_by_turns, *list(under_load())[::5], *half_way, *lost]
