@@ -11,8 +11,8 @@ from xdist.workermanage import WorkerController
 
 from local.environment import OF_NO_ACCOUNT, without_aws
 
-#: Marks tests that offer or measure load.
-_LOAD = "load"
+#: Marks tests that measure load, and those that only offer some. The two may run beside each other.
+_LOAD = ("load", "offers_load")
 
 # Before any test module makes a client: what a test needs of AWS, it sets itself.
 for _name in os.environ.keys() - without_aws(os.environ).keys():
@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slow ones first, so that no process is left with one; load at the very end, alone."""
     items.sort(
         key=lambda item: (
-            item.get_closest_marker(_LOAD) is not None,
+            any(item.get_closest_marker(each) for each in _LOAD),
             item.get_closest_marker("slow") is None,
         )
     )
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class _Sharing(LoadFileScheduling):  # type: ignore[misc] # pytest-xdist's types are not exported
     """A file's tests stay together, as they share fixtures.
 
-    All files that offer or measure load are one, which is run when the other processes have ended:
+    So do all files that measure load, and all that offer some. They run when all others are done:
     what is measured beside other tests is those tests.
     """
 
@@ -41,14 +41,22 @@ class _Sharing(LoadFileScheduling):  # type: ignore[misc] # pytest-xdist's types
         file: str = super()._split_scope(nodeid)
         # Whoever shares out has not imported the tests, so the marker is looked for in the text.
         text = (self.config.rootpath / file).read_text("utf-8")
-        return _LOAD if f"pytest.mark.{_LOAD}" in text else file
+        return next((each for each in _LOAD if f"pytest.mark.{each}" in text), file)
 
     def _reschedule(self, node: WorkerController) -> None:
-        if list(self.workqueue) == [_LOAD] and len(self.nodes) > 1:
-            if any(not other.shutting_down for other in self.nodes if other is not node):
-                node.shutdown()
+        if not self.workqueue or not set(self.workqueue) <= set(_LOAD):
+            super()._reschedule(node)
             return
-        super()._reschedule(node)
+        staying = [each for each in self.nodes if not each.shutting_down]
+        if len(staying) > len(self.workqueue) and node in staying:
+            node.shutdown()
+        elif staying == self.nodes and all(map(self._is_nearly_done, staying)):
+            for each in staying:
+                self._assign_work_unit(each)
+
+    def _is_nearly_done(self, node: WorkerController) -> bool:
+        # A process keeps its last test until it knows the next one.
+        return bool(self._pending_of(self.assigned_work[node]) <= 2)
 
     def remove_node(self, node: WorkerController) -> str | None:
         crashed: str | None = super().remove_node(node)

@@ -24,7 +24,7 @@ from sizing.answer import Status
 from sizing.result import Result, SizingFacts
 from tests.statemachine.stack import a_request
 
-pytestmark = [pytest.mark.load, pytest.mark.slow]
+pytestmark = [pytest.mark.offers_load, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,7 @@ from benchmarks.load.processes import LoadTestProcesses, Outcome
 from tests.local.load_tests import failed, long_specification, specification
 from tests.local.scripted_server import ScriptedServer, answer
 
-pytestmark = [pytest.mark.load, pytest.mark.slow]
+pytestmark = [pytest.mark.offers_load, pytest.mark.slow]
 
 #: Scenarios at once: most of each is waiting.
 _AT_ONCE = 3

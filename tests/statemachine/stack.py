@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -285,10 +285,10 @@ class StackUnderTest:
         )["Items"]
         return {item["sk"]["S"]: item["owner"]["S"] for item in held}
 
-    def settle(self, seconds: float = 20) -> list[str]:
-        """What is left when everything that an event set off has ended."""
+    def settle(self, until: Sequence[str] = (), seconds: float = 20) -> list[str]:
+        """What is left when everything that an event set off has ended, or only that is left."""
         deadline = time.monotonic() + seconds
-        while (left := self.left()) and time.monotonic() < deadline:
+        while (left := self.left()) != [*until] and time.monotonic() < deadline:
             time.sleep(0.1)
         return left
 

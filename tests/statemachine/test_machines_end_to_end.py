@@ -480,7 +480,7 @@ def test_a_sizing_that_does_not_wait_leaves_the_first_alone(stack: StackUnderTes
     assert "Baselines" not in second.states
     assert subjects(stack.news(), "FAILED: Locked")
     stack.wait_for_all("CleanUpStateMachine")
-    assert stack.left() == before
+    assert stack.settle(until=before) == before
     assert stack.locks() == {LOCK: first}
     stack.aws.client("stepfunctions").stop_execution(executionArn=first)
 
@@ -499,7 +499,7 @@ def test_a_sizing_that_is_aborted_while_it_waits(stack: StackUnderTest) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     stack.wait_for_all("CleanUpStateMachine")
-    assert stack.left() == before
+    assert stack.settle(until=before) == before
     stack.aws.client("stepfunctions").stop_execution(executionArn=first)
 
 
