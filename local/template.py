@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import yaml
 
+from local.unique_keys import UniqueKeyLoader, load_yaml
+
 _NO_VALUE: Final = object()
 
 #: The property that names a resource, where CloudFormation would not make a name up.
@@ -59,7 +61,7 @@ class TemplateError(ValueError):
     """template.yaml holds something that the embedded AWS can't resolve."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(UniqueKeyLoader):
     """YAML with CloudFormation's short forms: ``!GetAtt A.Arn`` is ``{"Fn::GetAtt": "A.Arn"}``."""
 
 
@@ -84,7 +86,7 @@ def load_template(path: Path) -> dict[str, Any]:
     Raises:
         TemplateError: The file holds no template.
     """
-    loaded = yaml.load(path.read_text("utf-8"), _Loader)  # noqa: S506 - a safe loader # nosec B506
+    loaded = load_yaml(path.read_text("utf-8"), _Loader)
     if not isinstance(loaded, dict):
         raise TemplateError(f"{path} is no template")
     return loaded
@@ -411,7 +413,7 @@ def _definition(path: Path, substitutions: Mapping[str, Any]) -> dict[str, Any]:
         return str(substitutions[match[1]])
 
     text = re.sub(r"\$\{(\w+)\}", replacement, path.read_text())
-    definition: dict[str, Any] = yaml.safe_load(text)
+    definition: dict[str, Any] = load_yaml(text)
     return definition
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from local.unique_keys import load_yaml
 
 #: The models of a run that names no file of its own.
 DEFAULT_MODELS_FILE = Path(__file__).parents[2] / "examples" / "models.yaml"
@@ -89,19 +91,6 @@ class ModelCatalogue:
         return self._by_type.get((model_key, instance_type), self._default[model_key])
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML takes the last of two equal keys in silence; a lost override is a wrong number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for (key_node, _), key in zip(node.value, keys, strict=True):
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key!r} is listed more than once", key_node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
 def load_models(path: str | Path) -> ModelCatalogue:
     """Read and check a models file.
 
@@ -111,7 +100,7 @@ def load_models(path: str | Path) -> ModelCatalogue:
     source = os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
     try:
         text = Path(path).read_text("utf-8")
-        document = yaml.load(text, _UniqueKeyLoader)  # noqa: S506 - a safe loader # nosec B506
+        document = load_yaml(text)
     except OSError as error:
         raise ModelsFileError(f"{source}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -87,6 +87,7 @@ class Leader:
         runner.register_message(messages.REPORT, self._on_report)
         runner.register_message(messages.FAILED, self._on_failed)
         if environment.shape_class is None:
+            # Locust leaves LoadTestShape's constructor without types.
             environment.shape_class = OneUserPerWorker()  # type: ignore[no-untyped-call]
             environment.shape_class.runner = runner
         # Locust's shutdown calls it three times, and each takes half a second.

@@ -350,6 +350,13 @@ def test_substitutions_are_filled_in_and_missing_or_unused_ones_found(tmp_path: 
     assert problems_of(machines[0]) == []
 
 
+def test_a_state_that_stands_twice_is_found(tmp_path: Path) -> None:
+    text = yaml.safe_dump(SOUND) + "TimeoutSeconds: 60\n"
+    _, problems = load(write_project(tmp_path, {}, text))
+    assert [each.where for each in problems] == ["YAML"]
+    assert "'TimeoutSeconds' is listed more than once" in problems[0].message
+
+
 def test_a_missing_definition_and_a_forgotten_one_are_found(tmp_path: Path) -> None:
     template = write_project(tmp_path, {}, yaml.safe_dump(SOUND))
     (tmp_path / "statemachine" / "one.asl.yaml").rename(tmp_path / "statemachine/two.asl.yaml")

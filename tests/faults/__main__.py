@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2] / root) for root in ("functions", "locust_image")]
 
+# They import the functions and the load generator, whose folders are not on the path before.
 from tests.faults.cases import all_cases  # noqa: E402
 from tests.faults.check import Report  # noqa: E402
 from tests.faults.run import AT_ONCE, run_cases  # noqa: E402

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import itertools
 import ssl
 import threading
@@ -55,15 +56,18 @@ def always(content: bytes, *, delay: float = 0.0) -> Handler:
 
 
 def served_by(slots: int, seconds: float, content: bytes) -> Handler:
-    """A handler that serves so many requests at once, and lets the others queue."""
-    queue: list[asyncio.Semaphore] = []
+    """A handler that serves so many requests at once, and lets the others queue.
+
+    A slot is free again when its time is over, not when this thread has noticed: on a machine that
+    is busy, answers are late, but no fewer are served.
+    """
+    free = [0.0] * slots
 
     async def handle(_request: Request, writer: asyncio.StreamWriter) -> None:
-        if not queue:
-            # Here, as it belongs to the server's own event loop.
-            queue.append(asyncio.Semaphore(slots))
-        async with queue[0]:
-            await asyncio.sleep(seconds)
+        now = time.monotonic()
+        done = max(now, heapq.heappop(free)) + seconds
+        heapq.heappush(free, done)
+        await asyncio.sleep(done - now)
         writer.write(content)
 
     return handle

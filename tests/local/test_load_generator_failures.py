@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Timer
@@ -105,20 +105,19 @@ def _lose(loss: Loss, directory: Path) -> Lost:
 
 
 @pytest.fixture(scope="module")
-def lost(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Lost]:
+def lost(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future[Lost]]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        running = {
+        return {
             name: pool.submit(_lose, loss, tmp_path_factory.mktemp("lost"))
             for name, loss in LOSSES.items()
         }
-        return {name: future.result() for name, future in running.items()}
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_lost_task_ends_the_test_at_once_with_the_reason(
-    lost: dict[str, Lost], name: str
+    lost: dict[str, Future[Lost]], name: str
 ) -> None:
-    seen = lost[name]
+    seen = lost[name].result()
     assert seen.sent_before > 50
     assert seen.seconds < 10
     assert seen.sent_by_orphans == 0
@@ -215,20 +214,21 @@ def _start(false_start: FalseStart, directory: Path) -> tuple[Outcome, int]:
 
 
 @pytest.fixture(scope="module")
-def false_starts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Outcome, int]]:
+def false_starts(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Future[tuple[Outcome, int]]]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        running = {
+        return {
             name: pool.submit(_start, false_start, tmp_path_factory.mktemp("start"))
             for name, false_start in FALSE_STARTS.items()
         }
-        return {name: future.result() for name, future in running.items()}
 
 
 @pytest.mark.parametrize("name", FALSE_STARTS)
 def test_what_cannot_start_says_why_and_sends_nothing(
-    false_starts: dict[str, tuple[Outcome, int]], name: str
+    false_starts: dict[str, Future[tuple[Outcome, int]]], name: str
 ) -> None:
-    outcome, requests = false_starts[name]
+    outcome, requests = false_starts[name].result()
     document = failed(outcome, FALSE_STARTS[name].error)
     assert FALSE_STARTS[name].words in document["error"]["message"]
     assert requests == 0

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from local.template import load_template
+from local.unique_keys import load_yaml
 
 #: A made-up account, for the ARNs that stand in for substitutions.
 _ACCOUNT = "111122223333"
@@ -71,7 +72,7 @@ def load(template_path: Path) -> tuple[list[StateMachine], list[Problem]]:
             for name in sorted(used - set(substitutions))
         ]
         try:
-            definition = yaml.safe_load(_filled(text, substitutions, template))
+            definition = load_yaml(_filled(text, substitutions, template))
         except yaml.YAMLError as error:
             problems.append(Problem(uri, "YAML", " ".join(str(error).split())))
             continue

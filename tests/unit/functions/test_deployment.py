@@ -76,7 +76,8 @@ def test_names_begin_with_prefix_and_sizing() -> None:
         "Tags": requests.create_endpoint["Tags"],
     }
     variant = requests.create_endpoint_config["ProductionVariants"][0]
-    assert variant["ModelName"] == requests.create_model["ModelName"] == name  # type: ignore[index]
+    assert requests.create_model is not None
+    assert variant["ModelName"] == requests.create_model["ModelName"] == name
 
 
 def test_the_endpoint_is_measured_as_the_request_says() -> None:

@@ -69,7 +69,7 @@ def test_what_the_state_machine_could_not_carry() -> None:
     "line",
     [
         b'{"' + b"k" * 1_000_000 + b'": 1}',
-        '{"body": "x", "tаrget": 1}'.encode(),  # noqa: RUF001
+        '{"body": "x", "tаrget": 1}'.encode(),
         b'{"body": ' + b"[" * 10_000 + b"]" * 10_000 + b"}",
         b'{"body": "x", "weight": 1e999}',
         b'{"body": "x", "weight": NaN}',
