@@ -21,13 +21,18 @@ os.environ.update(OF_NO_ACCOUNT)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first, so that no process is left with one; load at the very end, alone."""
-    items.sort(
-        key=lambda item: (
-            any(item.get_closest_marker(each) for each in _LOAD),
-            item.get_closest_marker("slow") is None,
-        )
-    )
+    """The slow ones first, so that no process is left with one; load at the very end, alone.
+
+    Load that another process of the machine disturbed is offered once more: what is broken fails
+    twice. No other test has a second try.
+    """
+    items.sort(key=lambda item: (_is_load(item), item.get_closest_marker("slow") is None))
+    for item in filter(_is_load, items):
+        item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def _is_load(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(each) for each in _LOAD)
 
 
 class _Sharing(LoadFileScheduling):  # type: ignore[misc] # pytest-xdist's types are not exported
