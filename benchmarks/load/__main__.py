@@ -101,11 +101,15 @@ def cpu_time_of(processes: Sequence[psutil.Process]) -> Callable[[], float]:
 
 
 def busy_time_of(core: int) -> Callable[[], float]:
-    """Reads for how long a core has been busy with anything, seconds."""
+    """Reads for how long a core has been busy with anything, seconds; only differences mean much.
+
+    The kernel measures idle time, but takes the rest in samples, at moments when a process that
+    waits for a timer has just been woken.
+    """
 
     def read() -> float:
         times = psutil.cpu_times(percpu=True)[core]
-        return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
+        return time.time() - float(times.idle + times.iowait)
 
     return read
 
@@ -126,6 +130,11 @@ class Bench:
     def prefix(self) -> list[str]:
         """What pins a client to its core."""
         return ["taskset", "-c", str(self.client_core)]
+
+    @property
+    def leader_prefix(self) -> list[str]:
+        """What pins the leader, which has a task of its own on Fargate, to the other one."""
+        return ["taskset", "-c", str(self.server_core)]
 
     def _run_directory(self) -> Path:
         self._runs += 1
@@ -184,7 +193,7 @@ class Bench:
             "max_concurrency": CONNECTIONS,
             "stage_seconds": self._seconds + 1,
         }
-        outcome, sampler = self._load_test({"burst": burst, "steps": []}, url, certificate)
+        outcome, sampler, _ = self._load_test({"burst": burst, "steps": []}, url, certificate)
         assert outcome.document is not None
         (stage,) = outcome.document["saturation"]["stages"]
         start, end = stage["window"]["start"], stage["window"]["end"]
@@ -196,30 +205,31 @@ class Bench:
             failures=sum(each["error_tps"] for each in moments),
         )
 
-    def steps(
-        self, url: str, certificate: Path, rates: Sequence[float], **fields: Any
-    ) -> list[Any]:
-        """The load generator's figures of steps at constant rates.
+    def bare_timer(self, rate: float) -> float:
+        """How late a process that does nothing else wakes on the client's core: p99 in ms."""
+        command = [sys.executable, "-m", "benchmarks.load.bare_timer", str(rate), "10"]
+        return float(subprocess.check_output([*self.prefix, *command]))
 
-        With them, as ``other_cores_used``, how much of its core others used meanwhile.
+    def step(self, url: str, certificate: Path, rate: float, **fields: Any) -> Any:
+        """The load generator's figures of a step at a constant rate.
+
+        With them, as ``other_cores_used``, how much of the worker's core others used meanwhile.
         """
         core = CpuSampler(busy_time_of(self.client_core))
-        specification = {"steps": [{"offered_tps": rate} for rate in rates], **fields}
-        outcome, _ = self._load_test(specification, url, certificate)
+        specification = {"steps": [{"offered_tps": rate}], **fields}
+        outcome, _, worker = self._load_test(specification, url, certificate)
         assert outcome.document is not None
-        steps = outcome.document["steps"]
-        assert isinstance(steps, list)
-        for step in steps:
-            if step["error_percent"] or not step["answers"]:
-                raise RuntimeError(f"requests failed: {step}")
-            start, end = step["window"]["start"], step["window"]["end"]
-            busy = core.between(start, end) / (end - start)
-            step["other_cores_used"] = max(0.0, busy - step["workers"]["cpu_cores_used"])
-        return steps
+        (step,) = outcome.document["steps"]
+        if step["error_percent"] or not step["answers"]:
+            raise RuntimeError(f"requests failed: {step}")
+        start, end = step["window"]["start"], step["window"]["end"]
+        others = core.between(start, end) - worker.between(start, end)
+        return step | {"other_cores_used": max(0.0, others / (end - start))}
 
     def _load_test(
         self, fields: Mapping[str, Any], url: str, certificate: Path
-    ) -> tuple[Outcome, CpuSampler]:
+    ) -> tuple[Outcome, CpuSampler, CpuSampler]:
+        """How a load test ended, the CPU time of all its processes, and that of its worker."""
         specification = {
             "load_test_id": "benchmark",
             "endpoint_name": "my-endpoint",
@@ -236,13 +246,15 @@ class Bench:
             directory=self._run_directory(),
             environment={"AWS_CA_BUNDLE": str(certificate)},
             prefix=self.prefix,
+            leader_prefix=self.leader_prefix,
         ) as processes:
-            running = (processes.leader, *processes.workers)
-            sampler = CpuSampler(cpu_time_of([psutil.Process(each.pid) for each in running]))
+            leader, worker = (psutil.Process(each.pid) for each in processes.running)
+            of_all = CpuSampler(cpu_time_of([leader, worker]))
+            of_worker = CpuSampler(cpu_time_of([worker]))
             outcome = processes.wait(600)
         if outcome.leader_exit_code != 0:
             raise RuntimeError("\n".join(outcome.logs))
-        return outcome, sampler
+        return outcome, of_all, of_worker
 
     def wrk(self, url: str) -> Throughput:
         """wrk with one thread and as many connections."""
@@ -273,10 +285,10 @@ class Bench:
     def stall(self, certificate: Path, server: servers.BenchmarkServer) -> tuple[float, float]:
         """p99 in milliseconds at the stalling server: ours, and the closed loop's."""
         period = int(servers.STALL_EVERY_SECONDS)
-        (step,) = self.steps(
+        step = self.step(
             server.http,
             certificate,
-            [200],
+            200,
             metric_period_seconds=period,
             steady_seconds=3 * period,
             settle_seconds=0,
@@ -305,6 +317,8 @@ def main() -> None:
         bench = Bench(options.seconds, Path(directory))
         if not bench.pinned:
             _tell("Only one core: client and server share it, and the figures suffer.")
+        # What measures must not be in the way of what is measured.
+        os.sched_setaffinity(0, {bench.server_core})
         with servers.BenchmarkServer(core=bench.server_core) as server:
             print(
                 f"Medians of {options.rounds} rounds of {options.seconds} s each; {CONNECTIONS} "
@@ -374,20 +388,22 @@ def _throughput(
 
 
 def _rates(bench: Bench, server: servers.BenchmarkServer, steady: int) -> float:
-    _tell(f"{', '.join(map(str, RATES))} requests/s")
-    errors = []
-    steps = bench.steps(server.http, server.certificate, RATES, steady_seconds=steady)
     print(
-        "\n| offered/s | achieved/s | error % | lag p99 ms | CPU % | others on its core % |"
-        "\n|---:|---:|---:|---:|---:|---:|"
+        "\n| offered/s | achieved/s | error % | lag p99 ms | of the median second "
+        "| of a bare timer | CPU % | others on its core % |\n|---:|---:|---:|---:|---:|---:|---:|---:|"
     )
-    for step in steps:
+    errors = []
+    for rate in RATES:
+        _tell(f"{rate} requests/s")
+        bare = bench.bare_timer(rate)
+        step = bench.step(server.http, server.certificate, rate, steady_seconds=steady)
         error = abs(step["achieved_tps"] / step["offered_tps"] - 1) * 100
         errors.append(error)
         print(
             f"| {step['offered_tps']:,.0f} | {step['achieved_tps']:,.2f} | {error:.3f} "
-            f"| {step['workers']['lag_ms_p99']:.2f} | {step['workers']['cpu_percent_max']:.1f} "
-            f"| {100 * step['other_cores_used']:.0f} |"
+            f"| {step['workers']['lag_ms_p99']:.2f} "
+            f"| {step['workers']['usual_lag_ms_p99']:.2f} | {bare:.2f} "
+            f"| {step['workers']['cpu_percent_max']:.1f} | {100 * step['other_cores_used']:.0f} |"
         )
     return float(max(errors))
 

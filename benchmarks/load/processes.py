@@ -58,6 +58,7 @@ class LoadTestProcesses:
         directory: Path,
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
+        leader_prefix: Sequence[str] | None = None,
         start_workers: int | None = None,
     ) -> None:
         """Start the processes.
@@ -68,6 +69,7 @@ class LoadTestProcesses:
             directory: Where the load test's files and logs go.
             environment: Further variables for every process.
             prefix: A command that each process is run by, such as ``taskset -c 0``.
+            leader_prefix: Another one for the leader.
             start_workers: How many workers to start; as many as the specification says if None.
         """
         self.directory = directory
@@ -79,14 +81,19 @@ class LoadTestProcesses:
             "LOAD_TEST_URI": directory.as_uri(),
             **(environment or {}),
         }
-        self._prefix = list(prefix)
-        self.leader = self._start("leader", 0)
+        self._prefix = prefix
+        self.leader = self._start("leader", 0, prefix if leader_prefix is None else leader_prefix)
         count = specification.get("workers", 1) if start_workers is None else start_workers
-        self.workers = [self._start("worker", index) for index in range(count)]
+        self.workers = [self._start("worker", index, prefix) for index in range(count)]
+
+    @property
+    def running(self) -> list[subprocess.Popen[bytes]]:
+        """All processes, the leader first."""
+        return [self.leader, *self.workers]
 
     def add_worker(self, index: int) -> subprocess.Popen[bytes]:
         """Start one more worker."""
-        process = self._start("worker", index)
+        process = self._start("worker", index, self._prefix)
         self.workers.append(process)
         return process
 
@@ -97,10 +104,7 @@ class LoadTestProcesses:
             subprocess.TimeoutExpired: Some have not.
         """
         deadline = time.monotonic() + timeout
-        codes = [
-            process.wait(max(0.0, deadline - time.monotonic()))
-            for process in (self.leader, *self.workers)
-        ]
+        codes = [process.wait(max(0.0, deadline - time.monotonic())) for process in self.running]
         file = self.directory / "load_test.json"
         return Outcome(
             document=json.loads(file.read_text()) if file.exists() else None,
@@ -126,16 +130,16 @@ class LoadTestProcesses:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in (self.leader, *self.workers):
+        for process in self.running:
             if process.poll() is None:
                 process.kill()
                 process.wait()
 
-    def _start(self, role: str, index: int) -> subprocess.Popen[bytes]:
+    def _start(self, role: str, index: int, prefix: Sequence[str]) -> subprocess.Popen[bytes]:
         name = role if role == "leader" else f"worker-{index}"
         with (self.directory / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                [*self._prefix, sys.executable, "-m", "load_generator"],
+                [*prefix, sys.executable, "-m", "load_generator"],
                 cwd=IMAGE,
                 env={
                     **self._environment,

@@ -10,6 +10,9 @@ from sizing.request import Target
 SERVED_SHARE = 0.99
 #: Under this share it is no accident: an endpoint that can't keep up falls behind further.
 _SURELY_SHORT_SHARE = 0.95
+#: Answers that a window may lack though all is well: at each of its ends, one request that is due
+#: inside may be answered outside. At a few requests per second that is more than a percent.
+_AT_THE_EDGES = 2
 #: An instance this busy is used up: errors there are the hardware's, not the container's.
 _USED_UP_PERCENT = 90.0
 #: A load generator this busy, percent of its share, may be what a burst saturated.
@@ -78,10 +81,15 @@ def serves(target: Target, seen: Observation) -> bool:
 
 def fails_to_serve(target: Target, seen: Observation) -> bool:
     """Whether the endpoint answered too few requests, or too many with errors."""
-    return (
-        seen.error_percent > target.error_percent
-        or seen.achieved_tps < SERVED_SHARE * seen.offered_tps
-    )
+    return seen.error_percent > target.error_percent or _falls_short(seen)
+
+
+def _falls_short(seen: Observation) -> bool:
+    """Whether more answers are missing than a steady window may lack."""
+    seconds = seen.window.end - seen.window.start
+    missing = (seen.offered_tps - seen.achieved_tps) * seconds
+    due = seen.offered_tps * seconds
+    return missing > max((1 - SERVED_SHARE) * due, _AT_THE_EDGES)
 
 
 def barely_short(target: Target, seen: Observation) -> bool:
@@ -89,7 +97,8 @@ def barely_short(target: Target, seen: Observation) -> bool:
     return (
         seen.utilization_percent <= target.utilization_percent.max
         and seen.error_percent <= target.error_percent
-        and _SURELY_SHORT_SHARE <= seen.achieved_tps / seen.offered_tps < SERVED_SHARE
+        and _falls_short(seen)
+        and seen.achieved_tps >= _SURELY_SHORT_SHARE * seen.offered_tps
     )
 
 

@@ -178,6 +178,7 @@ def _step(test: LoadTest, step: Step) -> Json:
             "count": client.workers_reporting,
             "cpu_percent_max": round(client.cpu_percent_max, 2),
             "lag_ms_p99": round(client.lag.p99_ms, 3),
+            "usual_lag_ms_p99": round(client.lag.usual_p99_ms, 3),
             "connection_wait_ms_p99": round(client.connection_wait.p99_ms, 3),
             "cpu_cores_used": round(cores / (end - start), 4),
         },

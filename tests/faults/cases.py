@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
+from signal import Signals
 from typing import Any
 
 from local.embedded import ROOT
@@ -143,6 +144,17 @@ class Metrics:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """A signal to all processes of a load generator's task, in the middle of its first step."""
+
+    #: LOAD_TEST_ROLE of the task.
+    role: str
+    signal: Signals
+    #: Of which load test: baseline or verify.
+    purpose: str
+
+
+@dataclass(frozen=True)
 class Scenario:
     """A sizing that reaches a state."""
 
@@ -160,6 +172,10 @@ class Scenario:
     second_of_its_model: bool = False
     #: Whether a load test is still running when it cleans up.
     orphaned_load_test: bool = False
+    #: Whether Locust offers the load, to an endpoint that serves it and shows it in CloudWatch.
+    real_load: bool = False
+    #: What becomes of a task of Locust's.
+    loss: Loss | None = None
     #: How it ends if nothing goes wrong.
     answer: Answer = SIZED
 
@@ -428,9 +444,36 @@ def of_one_model() -> Iterator[Case]:
     yield Case("second sizing of a model: fails", failed("Locked"), fails)
 
 
+#: An instance of ml.m5.xlarge serves 200 a second of this.
+_SERVED: Mapping[str, Any] = {"cpu_ms": 20}
+#: How an endpoint may behave, and the answer that it deserves.
+ENDPOINTS: Mapping[str, tuple[Scenario, Answer]] = {
+    "nothing goes wrong": (Scenario(), SIZED),
+    "endpoint answers 5xx": (Scenario(model={"concurrency": 1, "queue_size": 0}), TARGET_NOT_MET),
+    "endpoint throttles": (Scenario(model={"throttle_tps": 50}), TARGET_NOT_MET),
+    "endpoint is slow": (Scenario(LATENCY_LIMIT, {"wait_ms": 2_000}), TARGET_NOT_MET),
+}
+#: What may become of a task under load.
+LOSSES = {"killed": Signals.SIGKILL, "frozen": Signals.SIGSTOP}
+
+
+def under_real_load() -> Iterator[Case]:
+    """The same once more with Locust's processes and a real load, where time permits."""
+    for name, (scenario, answer) in ENDPOINTS.items():
+        model = {**_SERVED, **scenario.model}
+        yield Case(f"real load: {name}", answer, replace(scenario, model=model, real_load=True))
+    for purpose in PURPOSES:
+        for role in ("worker", "leader"):
+            for what, number in LOSSES.items():
+                loss = Loss(role, number, purpose)
+                scenario = Scenario(model=_SERVED, real_load=True, loss=loss)
+                name = f"real load, {purpose}: {role} {what}"
+                yield Case(name, failed("LoadTestFailed"), scenario)
+
+
 def all_cases() -> Sequence[Case]:
     """The whole matrix."""
-    return [*in_states(), *under_load(), *in_clean_up(), *of_one_model()]
+    return [*in_states(), *under_load(), *in_clean_up(), *of_one_model(), *under_real_load()]
 
 
 def fast_cases() -> Sequence[Case]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 from local.clients import REGION
+from local.ecs import Task
 from local.stepfunctions import TaskCall, TaskCallRefused
 from sizing import lock, names
 from sizing.measurement import (
@@ -23,7 +25,7 @@ from sizing.measurement import (
     LONGEST_DELAY_SECONDS,
 )
 from sizing.names import sizing_id
-from tests.faults.cases import CLEAN_UP, LOAD_TEST, SIZING, Case, Fault
+from tests.faults.cases import CLEAN_UP, LOAD_TEST, SIZING, Case, Fault, Loss
 from tests.statemachine.stack import (
     MODELS,
     Datum,
@@ -34,6 +36,10 @@ from tests.statemachine.stack import (
 
 #: How long anything of a case is waited for: far longer than it takes on a busy machine.
 PATIENCE_SECONDS = 120.0
+#: The same of a load test that really offers load.
+PATIENCE_SECONDS_OF_REAL_LOAD = 600.0
+#: Real load takes its time, so that waits must leave it some.
+_WAIT_SCALE_OF_REAL_LOAD = 0.2
 #: How often a throttled call is refused, or one that fails by the API's own fault is repeated.
 _PASSES_AFTER = {Fault.THROTTLED: 2, Fault.INTERNAL_ERROR: 1}
 #: Looks at CloudWatch by then: after 5 s, and then 1.5 times as long each, but at most 30 s.
@@ -86,8 +92,9 @@ class Run:
 class FaultyStack:
     """The stack under test, and the cases that run on it."""
 
-    def __init__(self, folder: Path, cases: Iterable[Case]) -> None:
+    def __init__(self, folder: Path, cases: Iterable[Case], *, real_load: bool = False) -> None:
         self.stack: StackUnderTest
+        self._real_load = real_load
         self._folder = folder
         self._cases = {f"case-{number:03d}": case for number, case in enumerate(cases)}
         self._runs: dict[str, Run] = {}
@@ -99,8 +106,11 @@ class FaultyStack:
         models = {
             name: MODELS["model"] | dict(case.scenario.model) for name, case in self._cases.items()
         }
-        with stack_under_test(self._folder, models, on_call=self._on_call) as self.stack:
+        real: dict[str, Any] = {"image": None, "wait_scale": _WAIT_SCALE_OF_REAL_LOAD}
+        options = real if self._real_load else {}
+        with stack_under_test(self._folder, models, on_call=self._on_call, **options) as self.stack:
             self.stack.alter_metrics = self._metrics
+            self.stack.metrics_missing = self._real_load  # those of the endpoints are enough
             self._runs = {
                 self._arn(name): Run(case, self._arn(name)) for name, case in self._cases.items()
             }
@@ -230,6 +240,26 @@ class FaultyStack:
             *(f"lock/{key}" for key, owner in self.stack.locks().items() if run.arn == owner),
         ]
 
+    def lose(self, run: Run, loss: Loss) -> None:
+        """Wait until a load test offers load, then send the signal to one of its tasks."""
+        deadline = time.monotonic() + PATIENCE_SECONDS_OF_REAL_LOAD
+        while time.monotonic() < deadline and run.arn in self.running_executions():
+            tasks = {
+                _variable(task, "LOAD_TEST_ROLE"): task
+                for task in self.stack.aws.tasks.running()
+                if run.sizing_id in _variable(task, "LOAD_TEST_URI")
+                and f"-{loss.purpose}-" in _variable(task, "LOAD_TEST_URI")
+            }
+            if len(tasks) == 2 and "Step 1" in tasks["leader"].log.read_text():
+                os.killpg(tasks[loss.role].process.pid, loss.signal)
+                return
+            time.sleep(0.2)
+        run.problems.append(f"no {loss.purpose} load test offered load")
+
+    def running_executions(self) -> list[str]:
+        """ARNs of the sizings that run."""
+        return self.stack.executions(SIZING, "RUNNING")
+
     # --- Metrics ------------------------------------------------------------------------------
 
     def _metrics(self, spec: Mapping[str, Any], data: list[Datum]) -> list[Datum]:
@@ -299,6 +329,12 @@ class FaultyStack:
                 "expires_at": {"N": str(int(time.time()) + 3600)},
             },
         )
+
+
+def _variable(task: Task, name: str) -> str:
+    """An environment variable of a task, as it was started with."""
+    [override] = task.overrides["containerOverrides"]
+    return next((each["value"] for each in override["environment"] if each["name"] == name), "")
 
 
 def _hole(data: list[Datum]) -> list[Datum]:

@@ -10,7 +10,12 @@ from pathlib import Path
 from local.size import logs
 from tests.faults.cases import CLEAN_UP, Answer, Case, Fault
 from tests.faults.check import Report, report, seen_of
-from tests.faults.injection import PATIENCE_SECONDS, FaultyStack, Run
+from tests.faults.injection import (
+    PATIENCE_SECONDS,
+    PATIENCE_SECONDS_OF_REAL_LOAD,
+    FaultyStack,
+    Run,
+)
 from tests.statemachine.stack import Execution
 
 #: Cases at once: half of each is waiting.
@@ -18,7 +23,7 @@ AT_ONCE = 6
 
 
 def run_cases(cases: Sequence[Case], folder: Path, at_once: int = AT_ONCE) -> Iterator[Report]:
-    """Run cases on one embedded AWS.
+    """Run cases, each kind on an embedded AWS of its own.
 
     Args:
         cases: The cases.
@@ -28,7 +33,17 @@ def run_cases(cases: Sequence[Case], folder: Path, at_once: int = AT_ONCE) -> It
     Yields:
         What they came to; those with a sweep last, one after the other, and a last sweep.
     """
-    faulty = FaultyStack(folder, cases)
+    for real_load in (False, True):
+        these = [case for case in cases if case.scenario.real_load is real_load]
+        if these:
+            inside = folder / ("real-load" if real_load else "no-load")
+            inside.mkdir()
+            yield from _on_one_stack(
+                FaultyStack(inside, these, real_load=real_load), inside, at_once
+            )
+
+
+def _on_one_stack(faulty: FaultyStack, folder: Path, at_once: int) -> Iterator[Report]:
     with logs.collected_in(folder), faulty.running() as stack, ThreadPoolExecutor(at_once) as pool:
         # A sweep removes the locks of the dead, which others of these cases are about.
         sweeping = [run for run in stack.runs if _sweeps(run.case)]
@@ -58,8 +73,13 @@ def _swept_at_last(stack: FaultyStack) -> Report:
 def _run(stack: FaultyStack, run: Run) -> Report:
     started = time.monotonic()
     stack.start(run)
+    patience = PATIENCE_SECONDS
+    if run.case.scenario.real_load:
+        patience = PATIENCE_SECONDS_OF_REAL_LOAD
+    if run.case.scenario.loss:
+        stack.lose(run, run.case.scenario.loss)
     try:
-        execution = stack.stack.wait(run.arn, PATIENCE_SECONDS)
+        execution = stack.stack.wait(run.arn, patience)
         _wait_for_clean_ups(stack, run, execution)
     except AssertionError as error:  # it hangs
         stack.stop(run.arn)

@@ -412,13 +412,12 @@ def stack_under_test(
     def on_event(event: HistoryEvent) -> None:
         under_test[0].on_event(event)
 
+    usual = {"wait_scale": WAIT_SCALE, "image": image}
     with EmbeddedAws(
         models=load_models(models_file),
         logs=folder / "logs",
-        wait_scale=WAIT_SCALE,
-        image=image,
         on_event=on_event,
-        **options,
+        **(usual | options),
     ) as aws:
         under_test.append(StackUnderTest(aws, behaviours))
         yield under_test[0]

@@ -63,6 +63,7 @@ def test_a_completed_test(load_test: LoadTest) -> None:
         # 0.2 s of CPU a second, of half a vCPU.
         "cpu_percent_max": 40.0,
         "lag_ms_p99": 0.1,
+        "usual_lag_ms_p99": 0.1,
         "connection_wait_ms_p99": 0.0,
         "cpu_cores_used": pytest.approx(0.35),
     }
@@ -129,6 +130,7 @@ def test_a_second_in_which_a_worker_was_late_is_a_stall_and_no_more(load_test: L
     load_test.ledger.enter(1, 1015, late)
     first, second = written(load_test)["steps"]
     assert first["workers"]["lag_ms_p99"] == 15
+    assert first["workers"]["usual_lag_ms_p99"] == 0.1
     assert first["client_limited"] is None
     for each in range(1020, 1030):
         load_test.ledger.enter(1, each, late)

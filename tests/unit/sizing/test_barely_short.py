@@ -6,9 +6,9 @@ import pytest
 
 from sizing.answer import Answer
 from sizing.load_test import LoadTestPlan, Purpose
-from sizing.observation import LoadTestRecord
+from sizing.observation import LoadTestRecord, Window
 from sizing.search import next_load_test
-from sizing.verdict import judge
+from sizing.verdict import fails_to_serve, judge
 from tests.unit.sizing.exact_endpoint import ExactEndpoint, sizing_for
 
 SIZING = sizing_for(1000.0, vcpus=48)
@@ -62,3 +62,29 @@ def test_an_endpoint_that_keeps_falling_short_needs_more(shares: tuple[float, ..
     history, decided = verified(*shares)
     assert isinstance(decided, LoadTestPlan)
     assert decided.instance_count > history[-1].instance_count
+
+
+@pytest.mark.parametrize(
+    "tps, seconds, answers, serves_it",
+    [
+        (1.4875, 10, 14, True),  # 14.9 are due: one of them may be answered after the window
+        (3.2, 10, 30, True),
+        (3.2, 10, 29, False),
+        (3.2, 300, 951, True),  # a percent of a long window is more
+        (3.2, 300, 949, False),
+        (1000, 60, 59_400, True),
+        (1000, 60, 59_300, False),
+    ],
+)
+def test_a_few_requests_are_not_judged_by_percents(
+    tps: float, seconds: int, answers: int, serves_it: bool
+) -> None:
+    seen = verified()[0][0].observations[0]
+    seen = seen.model_copy(
+        update={
+            "offered_tps": tps,
+            "achieved_tps": answers / seconds,
+            "window": Window(start=1000, end=1000 + seconds),
+        }
+    )
+    assert fails_to_serve(SIZING.request.target, seen) is not serves_it
