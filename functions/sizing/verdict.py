@@ -89,7 +89,8 @@ def _falls_short(seen: Observation) -> bool:
     seconds = seen.window.end - seen.window.start
     missing = (seen.offered_tps - seen.achieved_tps) * seconds
     due = seen.offered_tps * seconds
-    return missing > max((1 - SERVED_SHARE) * due, _AT_THE_EDGES)
+    # Rounded, as both rates are quotients of whole numbers.
+    return round(missing, 6) > max((1 - SERVED_SHARE) * due, _AT_THE_EDGES)
 
 
 def barely_short(target: Target, seen: Observation) -> bool:

@@ -449,7 +449,11 @@ _SERVED: Mapping[str, Any] = {"cpu_ms": 20}
 #: How an endpoint may behave, and the answer that it deserves.
 ENDPOINTS: Mapping[str, tuple[Scenario, Answer]] = {
     "nothing goes wrong": (Scenario(), SIZED),
-    "endpoint answers 5xx": (Scenario(model={"concurrency": 1, "queue_size": 0}), TARGET_NOT_MET),
+    # More instances would do: each answers 503 while it is at work.
+    "endpoint answers 5xx": (
+        Scenario({"limits": {"max_instances": 3}}, {"concurrency": 1, "queue_size": 0}),
+        TARGET_NOT_MET,
+    ),
     "endpoint throttles": (Scenario(model={"throttle_tps": 50}), TARGET_NOT_MET),
     "endpoint is slow": (Scenario(LATENCY_LIMIT, {"wait_ms": 2_000}), TARGET_NOT_MET),
 }

@@ -220,11 +220,16 @@ class FaultyStack:
         threading.Thread(target=wait, daemon=True).start()
 
     def tasks(self, run: Run) -> list[str]:
-        """ARNs of the load generators of a sizing that run."""
+        """ARNs of the load generators of a sizing that run and that nobody has stopped.
+
+        A frozen one that was stopped ends when ECS loses patience. The last sweep sees whether it
+        did.
+        """
         return [
             task.task_arn
             for task in self.stack.aws.tasks.running()
-            if run.sizing_id in {tag["value"] for tag in task.tags}
+            if task.desired_status == "RUNNING"
+            and run.sizing_id in {tag["value"] for tag in task.tags}
         ]
 
     def clean_ups_by_rule(self, run: Run) -> int:
