@@ -80,7 +80,7 @@ def test_files_and_arguments_in_error(
         (b'{"model": "\xff"}', "not JSON: byte 11 is not UTF-8"),
         (b"\xff\xfe{\x00", "not JSON: "),
         (b"", "not JSON: Expecting value in line 1, column 1"),
-        (b'{"a": 1,\n}', "in line 2, column 1"),
+        (b'{"a": 1\n}}', "in line 2, column 2"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 50_000, "nested too deeply"),
         (b'{"model": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nested too deeply"),
