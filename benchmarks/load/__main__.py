@@ -390,7 +390,7 @@ def _throughput(
 def _rates(bench: Bench, server: servers.BenchmarkServer, steady: int) -> float:
     print(
         "\n| offered/s | achieved/s | error % | lag p99 ms | of the median second "
-        "| of a bare timer | CPU % | others on its core % |\n|---:|---:|---:|---:|---:|---:|---:|---:|"
+        "| of a bare timer | CPU % | others on its core % |\n" + "|---:" * 8 + "|"
     )
     errors = []
     for rate in RATES:

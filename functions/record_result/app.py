@@ -109,7 +109,7 @@ def _recorded(
             render(document, timelines).encode("utf-8", "replace"),
             "text/html; charset=utf-8",
         )
-    except Exception:  # noqa: BLE001 (the result stands without its report)
+    except Exception:  # noqa: BLE001 - the result stands without its report
         logger.exception("no report")
         document["notes"].append(_NO_REPORT)
         _write_result(bucket, folder, document)

@@ -37,7 +37,7 @@ from tests.statemachine.stack import (
 #: How long anything of a case is waited for: far longer than it takes on a busy machine.
 PATIENCE_SECONDS = 120.0
 #: The same of a load test that really offers load.
-PATIENCE_SECONDS_OF_REAL_LOAD = 600.0
+_PATIENCE_SECONDS_OF_REAL_LOAD = 600.0
 #: Real load takes its time, so that waits must leave it some.
 _WAIT_SCALE_OF_REAL_LOAD = 0.2
 #: How often a throttled call is refused, or one that fails by the API's own fault is repeated.
@@ -82,6 +82,12 @@ class Run:
     def sizing_id(self) -> str:
         """The sizing's id."""
         return sizing_id(self.arn)
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long its sizing is waited for."""
+        real_load = self.case.scenario.real_load
+        return _PATIENCE_SECONDS_OF_REAL_LOAD if real_load else PATIENCE_SECONDS
 
     def wait_for(self, event: threading.Event, what: str) -> None:
         """Wait for something that must happen; else note that it did not."""
@@ -225,11 +231,13 @@ class FaultyStack:
         A frozen one that was stopped ends when ECS loses patience. The last sweep sees whether it
         did.
         """
+        return [task.task_arn for task in self._running(run) if task.desired_status == "RUNNING"]
+
+    def _running(self, run: Run) -> list[Task]:
         return [
-            task.task_arn
+            task
             for task in self.stack.aws.tasks.running()
-            if task.desired_status == "RUNNING"
-            and run.sizing_id in {tag["value"] for tag in task.tags}
+            if run.sizing_id in {tag["value"] for tag in task.tags}
         ]
 
     def clean_ups_by_rule(self, run: Run) -> int:
@@ -247,23 +255,18 @@ class FaultyStack:
 
     def lose(self, run: Run, loss: Loss) -> None:
         """Wait until a load test offers load, then send the signal to one of its tasks."""
-        deadline = time.monotonic() + PATIENCE_SECONDS_OF_REAL_LOAD
-        while time.monotonic() < deadline and run.arn in self.running_executions():
+        deadline = time.monotonic() + run.patience_seconds
+        while time.monotonic() < deadline and run.arn in self.stack.executions(SIZING, "RUNNING"):
             tasks = {
                 _variable(task, "LOAD_TEST_ROLE"): task
-                for task in self.stack.aws.tasks.running()
-                if run.sizing_id in _variable(task, "LOAD_TEST_URI")
-                and f"-{loss.purpose}-" in _variable(task, "LOAD_TEST_URI")
+                for task in self._running(run)
+                if f"-{loss.purpose}-" in _variable(task, "LOAD_TEST_URI")
             }
             if len(tasks) == 2 and "Step 1" in tasks["leader"].log.read_text():
                 os.killpg(tasks[loss.role].process.pid, loss.signal)
                 return
             time.sleep(0.2)
         run.problems.append(f"no {loss.purpose} load test offered load")
-
-    def running_executions(self) -> list[str]:
-        """ARNs of the sizings that run."""
-        return self.stack.executions(SIZING, "RUNNING")
 
     # --- Metrics ------------------------------------------------------------------------------
 

@@ -10,12 +10,7 @@ from pathlib import Path
 from local.size import logs
 from tests.faults.cases import CLEAN_UP, Answer, Case, Fault
 from tests.faults.check import Report, report, seen_of
-from tests.faults.injection import (
-    PATIENCE_SECONDS,
-    PATIENCE_SECONDS_OF_REAL_LOAD,
-    FaultyStack,
-    Run,
-)
+from tests.faults.injection import PATIENCE_SECONDS, FaultyStack, Run
 from tests.statemachine.stack import Execution
 
 #: Cases at once: half of each is waiting.
@@ -31,7 +26,8 @@ def run_cases(cases: Sequence[Case], folder: Path, at_once: int = AT_ONCE) -> It
         at_once: How many run side by side.
 
     Yields:
-        What they came to; those with a sweep last, one after the other, and a last sweep.
+        What they came to; of each kind those with a sweep last, one after the other, and a last
+        sweep.
     """
     for real_load in (False, True):
         these = [case for case in cases if case.scenario.real_load is real_load]
@@ -65,7 +61,7 @@ def _swept_at_last(stack: FaultyStack) -> Report:
         case=Case("the sweep at last", Answer("SUCCEEDED", "")),
         seconds=time.monotonic() - started,
         ended=swept.status,
-        leaks=tuple(f"left: {name}" for name in stack.stack.left()),
+        leaks=tuple(f"left: {name}" for name in stack.stack.settle()),
         wrong_status=() if swept.status == "SUCCEEDED" else (swept.cause,),
     )
 
@@ -73,13 +69,10 @@ def _swept_at_last(stack: FaultyStack) -> Report:
 def _run(stack: FaultyStack, run: Run) -> Report:
     started = time.monotonic()
     stack.start(run)
-    patience = PATIENCE_SECONDS
-    if run.case.scenario.real_load:
-        patience = PATIENCE_SECONDS_OF_REAL_LOAD
     if run.case.scenario.loss:
         stack.lose(run, run.case.scenario.loss)
     try:
-        execution = stack.stack.wait(run.arn, patience)
+        execution = stack.stack.wait(run.arn, run.patience_seconds)
         _wait_for_clean_ups(stack, run, execution)
     except AssertionError as error:  # it hangs
         stack.stop(run.arn)
