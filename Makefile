@@ -179,7 +179,7 @@ hugging-face-images: $(VENV)/.uv ## make the table of Hugging Face images anew f
 	@$(UV) pip install --quiet --python $(SAGEMAKER)/bin/python --require-hashes \
 	    -r requirements/sagemaker.txt
 	@$(SAGEMAKER)/bin/python -W ignore tools/make_hugging_face_images.py \
-	    functions/sizing/hugging_face_images.json
+	    functions/sizing/catalogue/hugging_face_images.json
 
 .PHONY: clean
 clean: ## remove environments, builds, results and caches

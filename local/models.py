@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from local.sagemaker import model_keys
-from sizing.request import Model
+from sizing.request.request import Model
 
 _IMAGE = "111122223333.dkr.ecr.us-east-1.amazonaws.com/local:1"
 _ROLE = "arn:aws:iam::111122223333:role/local"

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sizing.failure import CATALOGUE, RETRY_IN_WORDS
+from sizing.result.failure import CATALOGUE, RETRY_IN_WORDS
 
 PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
-BEGIN = "<!-- errors: written by tools/runbook.py from functions/sizing/failure.py -->"
+BEGIN = "<!-- errors: written by tools/runbook.py from functions/sizing/result/failure.py -->"
 END = "<!-- end of errors -->"
 
 

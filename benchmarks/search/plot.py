@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 
 from benchmarks.search import world
 from benchmarks.search.ways import Bench, search
-from sizing.answer import Answer
-from sizing.evidence import Evidence, evidence_of
-from sizing.load_test import LoadTestPlan
-from sizing.observation import LoadTestRecord
-from sizing.search import baseline, next_load_test
+from sizing.load_test.observation import LoadTestRecord
+from sizing.load_test.plan import LoadTestPlan
+from sizing.search.answer import Answer
+from sizing.search.evidence import Evidence, evidence_of
+from sizing.search.search import baseline, next_load_test
 
 BASELINE_COLOUR, VERIFY_COLOUR, FIT_COLOUR = "#4477aa", "#ee6677", "#222222"
 BAND = (world.LOWER_EDGE, world.UPPER_EDGE)

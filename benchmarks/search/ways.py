@@ -7,14 +7,20 @@ from dataclasses import dataclass, field
 from random import Random
 
 from benchmarks.search import world
-from sizing.answer import Answer, CandidateStatus
-from sizing.cost import FLEET_START_SECONDS, METRICS_SECONDS, SCALE_SECONDS, load_test_seconds
-from sizing.instance import InstanceFacts, Sizing
-from sizing.load_test import LoadTestPlan, Purpose, Step
-from sizing.observation import LoadTestRecord
-from sizing.request import parse_request
-from sizing.search import baseline, next_load_test
-from sizing.verdict import judge, serves, usable
+from sizing.catalogue.instance import InstanceFacts
+from sizing.load_test.cost import (
+    FLEET_START_SECONDS,
+    METRICS_SECONDS,
+    SCALE_SECONDS,
+    load_test_seconds,
+)
+from sizing.load_test.observation import LoadTestRecord
+from sizing.load_test.plan import LoadTestPlan, Purpose, Step
+from sizing.load_test.verdict import judge, serves, usable
+from sizing.request.request import parse_request
+from sizing.request.sizing import Sizing
+from sizing.search.answer import Answer, CandidateStatus
+from sizing.search.search import baseline, next_load_test
 
 INSTANCE_TYPE = "ml.m5.xlarge"
 MOST_LOAD_TESTS = 20

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from sizing.observation import (
+from sizing.load_test.observation import (
     Latency,
     LoadTestRecord,
     Observation,
@@ -24,8 +24,8 @@ from sizing.observation import (
 )
 
 if TYPE_CHECKING:
-    from sizing.load_test import LoadTestPlan
-    from sizing.request import Measurement
+    from sizing.load_test.plan import LoadTestPlan
+    from sizing.request.request import Measurement
 
 VCPUS = (2, 4, 8, 16, 32, 36, 48, 64, 72, 96)
 SAMPLE_NOISE = (0.01, 0.02, 0.04)

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aws.clients import client
-from sizing import names
-from sizing.measurement import MetricData, MetricQuery
-from sizing.observation import Window
+from sizing.clean_up import names
+from sizing.load_test.measurement import MetricData, MetricQuery
+from sizing.load_test.observation import Window
 
 
 def metric_data(endpoint_name: str, window: Window, queries: Sequence[MetricQuery]) -> MetricData:

@@ -8,8 +8,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from aws.clients import client
+from sizing.catalogue.instance import InstanceFacts
 from sizing.errors import InvalidRequest
-from sizing.instance import InstanceFacts
 
 _UNKNOWN_TYPE = "InvalidInstanceType"
 

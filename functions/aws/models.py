@@ -5,10 +5,10 @@ from __future__ import annotations
 from botocore.exceptions import ClientError
 
 from aws.clients import client
-from sizing import hugging_face_images
-from sizing.deployment import ApiRequest, ModelSource
+from sizing.catalogue import hugging_face_images
+from sizing.endpoint.deployment import ApiRequest, ModelSource
 from sizing.errors import InvalidRequest
-from sizing.request import Container, HuggingFaceModel, Model
+from sizing.request.request import Container, HuggingFaceModel, Model
 
 #: Level of the inference toolkit's own log, as the ``sagemaker`` SDK sets it: INFO.
 _CONTAINER_LOG_LEVEL = "20"

@@ -8,9 +8,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from aws.clients import client
 from aws.telemetry import logger
-from sizing import instance_prices
-from sizing.instance import InstanceFacts
-from sizing.instance_prices import PRICE_LIST_API, Price
+from sizing.catalogue import instance_prices
+from sizing.catalogue.instance import InstanceFacts
+from sizing.catalogue.instance_prices import PRICE_LIST_API, Price
 
 
 def priced(candidates: Sequence[InstanceFacts], region: str) -> tuple[InstanceFacts, ...]:

@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from aws.clients import client
 from aws.telemetry import logger
-from sizing.quota import Quota, QuotaKey, Quotas, UnknownQuota
+from sizing.load_test.quota import Quota, QuotaKey, Quotas, UnknownQuota
 
 #: The first knows the quotas that were raised, the second also those that never were.
 _OPERATIONS = ("list_service_quotas", "list_aws_default_service_quotas")

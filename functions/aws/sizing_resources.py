@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError
 from aws import sizing_table
 from aws.clients import client
 from aws.telemetry import logger
-from sizing import lock, names
-from sizing.leftovers import Found, Resource
+from sizing.clean_up import lock, names
+from sizing.clean_up.leftovers import Found, Resource
 
 #: How AWS says that something is gone by now.
 _GONE = {

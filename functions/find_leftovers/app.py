@@ -12,7 +12,7 @@ from aws import sizing_resources
 from aws.availability import naming_unavailability
 from aws.environment import Environment
 from aws.telemetry import Event, logger, publish
-from sizing import leftovers, names
+from sizing.clean_up import leftovers, names
 
 
 class FindLeftoversEvent(Event):

@@ -12,13 +12,14 @@ from pydantic import AwareDatetime
 from aws import cloudwatch, endpoints, s3_documents
 from aws.availability import naming_unavailability
 from aws.telemetry import Event, MetricUnit, logger, publish
-from sizing import names, verdict
+from sizing.clean_up import names
 from sizing.errors import LoadTestFailed
-from sizing.instance import Sizing
-from sizing.load_test import LoadTestPlan
-from sizing.locust_result import LocustResult
-from sizing.measurement import observe, queries
-from sizing.observation import LoadTestRecord, Observation
+from sizing.load_test import verdict
+from sizing.load_test.locust_result import LocustResult
+from sizing.load_test.measurement import observe, queries
+from sizing.load_test.observation import LoadTestRecord, Observation
+from sizing.load_test.plan import LoadTestPlan
+from sizing.request.sizing import Sizing
 
 
 class MeasureEvent(Event):

@@ -10,12 +10,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from aws.environment import Environment
 from aws.telemetry import Event, logger
-from sizing import names, search
-from sizing.answer import Answer
-from sizing.deployment import update_capacity
-from sizing.instance import Sizing
-from sizing.load_test_run import load_test_input
-from sizing.observation import LoadTestRecord
+from sizing.clean_up import names
+from sizing.endpoint.deployment import update_capacity
+from sizing.load_test.observation import LoadTestRecord
+from sizing.load_test.run import load_test_input
+from sizing.request.sizing import Sizing
+from sizing.search import search
+from sizing.search.answer import Answer
 
 
 class PlanLoadTestEvent(Event):

@@ -21,13 +21,14 @@ from aws.availability import naming_unavailability
 from aws.environment import Environment
 from aws.telemetry import logger, publish
 from report.timeline import Timeline, read_timeline
-from sizing import history, message, names
-from sizing.answer import Answer, Status
-from sizing.cost import sizing_cost
-from sizing.failure import Failure, failure
-from sizing.instance import Sizing
-from sizing.observation import LoadTestRecord
-from sizing.result import Result, build_result
+from sizing.clean_up import names
+from sizing.load_test.cost import sizing_cost
+from sizing.load_test.observation import LoadTestRecord
+from sizing.request.sizing import Sizing
+from sizing.result import history, message
+from sizing.result.failure import Failure, failure
+from sizing.result.result import Result, build_result
+from sizing.search.answer import Answer, Status
 
 _Model = TypeVar("_Model", bound=BaseModel)
 

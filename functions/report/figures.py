@@ -11,14 +11,14 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from report.timeline import Timeline
-from sizing.evidence import Evidence
-from sizing.instance import InstanceFacts
-from sizing.load_test import Purpose
-from sizing.message import milliseconds, rate
-from sizing.observation import LoadTestRecord, Observation
-from sizing.request import Request
-from sizing.result import CandidateResult, LoadTestResult, Result
-from sizing.verdict import usable
+from sizing.catalogue.instance import InstanceFacts
+from sizing.load_test.observation import LoadTestRecord, Observation
+from sizing.load_test.plan import Purpose
+from sizing.load_test.verdict import usable
+from sizing.request.request import Request
+from sizing.result.message import milliseconds, rate
+from sizing.result.result import CandidateResult, LoadTestResult, Result
+from sizing.search.evidence import Evidence
 
 #: One colour a candidate; told apart on white and on black, and without red and green.
 CANDIDATE_COLOURS = (

@@ -18,19 +18,19 @@ from pydantic import ValidationError
 from report import figures
 from report.figures import Plot
 from report.timeline import Timeline
-from sizing import message
-from sizing.answer import CandidateStatus, Status
-from sizing.autoscaling import (
+from sizing.load_test.observation import Latency, Observation, Verdict
+from sizing.load_test.plan import Purpose
+from sizing.request.request import Request
+from sizing.result import message
+from sizing.result.autoscaling import (
     ENDPOINT_PLACEHOLDER,
     put_concurrency_policy,
     put_scaling_policy,
     register_scalable_target,
 )
-from sizing.failure import RETRY_IN_WORDS
-from sizing.load_test import Purpose
-from sizing.observation import Latency, Observation, Verdict
-from sizing.request import Request
-from sizing.result import CandidateResult, LoadTestResult, Result
+from sizing.result.failure import RETRY_IN_WORDS
+from sizing.result.result import CandidateResult, LoadTestResult, Result
+from sizing.search.answer import CandidateStatus, Status
 
 _FOLDER = Path(__file__).parent
 #: Bodies in the request are shown up to this many characters.

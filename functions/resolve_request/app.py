@@ -14,13 +14,19 @@ from aws import instance_types, models, prices, quotas, s3_documents, sizing_tab
 from aws.availability import naming_unavailability
 from aws.environment import Environment
 from aws.telemetry import Event, logger
-from sizing import cost, deployment, history, lock, names, payloads, quota, search
+from sizing.catalogue.instance import InstanceFacts
+from sizing.clean_up import lock, names
+from sizing.endpoint import deployment
 from sizing.errors import InvalidRequest
-from sizing.instance import InstanceFacts, Sizing
-from sizing.load_test import LoadTestPlan
-from sizing.load_test_run import load_test_input, payload_source
-from sizing.model_key import model_key
-from sizing.request import Payload, Payloads, Request, parse_request
+from sizing.load_test import cost, quota
+from sizing.load_test.plan import LoadTestPlan
+from sizing.load_test.run import load_test_input, payload_source
+from sizing.request import payloads
+from sizing.request.model_key import model_key
+from sizing.request.request import Payload, Payloads, Request, parse_request
+from sizing.request.sizing import Sizing
+from sizing.result import history
+from sizing.search import search
 
 #: The state machine hands on 256 KiB at a time, which the sizing's history must fit into as well.
 _LARGEST_ANSWER_BYTES = 160 * 1024
@@ -132,7 +138,8 @@ def _candidate(
 ) -> dict[str, Any]:
     deployed = deployment.deployment(
         sizing,
-        plan,
+        sizing.facts(plan.instance_type),
+        plan.instance_count,
         source,
         name_prefix=environment.name_prefix,
         execution_role_arn=environment.model_execution_role_arn,

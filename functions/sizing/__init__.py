@@ -1,1 +1,5 @@
-"""The domain of a sizing: pure decisions, no AWS calls, no clock, no network."""
+"""The domain of a sizing: pure decisions, no AWS calls, no clock, no network.
+
+The rooms, each of which imports only from those above it: ``catalogue``, ``request``, ``clean_up``,
+``endpoint``, ``load_test``, ``search``, ``result``. ``errors`` belongs to all of them.
+"""

@@ -15,9 +15,10 @@ from aws.availability import is_transient, naming_unavailability
 from aws.clients import client
 from aws.environment import Environment
 from aws.telemetry import Event, logger
-from sizing import names, payloads
+from sizing.clean_up import names
 from sizing.errors import AwsUnavailable, SmokeTestFailed
-from sizing.request import Payload, Payloads
+from sizing.request import payloads
+from sizing.request.request import Payload, Payloads
 
 
 class SmokeTestEvent(Event):

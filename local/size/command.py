@@ -29,11 +29,11 @@ from local.endpoint.behaviour import (
     load_models,
 )
 from local.size import logs
-from sizing import names
-from sizing.answer import Status
+from sizing.clean_up import names
 from sizing.errors import InvalidRequest
-from sizing.refusal import field_path
-from sizing.request import Request, parse_request
+from sizing.request.refusal import field_path
+from sizing.request.request import Request, parse_request
+from sizing.search.answer import Status
 
 _EXIT_CODES: Final = {Status.SIZED: 0, Status.DRY_RUN: 0, Status.TARGET_NOT_MET: 2}
 #: What a sizing writes; those of a former one are removed before it starts.

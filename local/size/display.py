@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from local.size.progress import LoadTestView, Progress, Stage, title
-from sizing.message import model_label
+from sizing.result.message import model_label
 
 #: How often a line about running load is written where nothing can be shown in place, seconds.
 _PLAIN_SECONDS: Final = 10.0

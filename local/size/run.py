@@ -21,9 +21,9 @@ from local.endpoint.client import EndpointServerError
 from local.size.logs import EMBEDDED_AWS, FUNCTIONS
 from local.size.progress import LoadTestView, Progress
 from local.stepfunctions import HistoryEvent
-from sizing import names
-from sizing.request import Request
-from sizing.result import Result
+from sizing.clean_up import names
+from sizing.request.request import Request
+from sizing.result.result import Result
 
 _LOOK_SECONDS: Final = 0.25
 #: How long an aborted sizing's clean-up is waited for; what is left then ends with this process.

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sizing.answer import Status
-from sizing.failure import RETRY_IN_WORDS
-from sizing.message import milliseconds, sentence, usd
-from sizing.observation import Observation, Verdict
-from sizing.result import Result
+from sizing.load_test.observation import Observation, Verdict
+from sizing.result.failure import RETRY_IN_WORDS
+from sizing.result.message import milliseconds, sentence, usd
+from sizing.result.result import Result
+from sizing.search.answer import Status
 
 _STYLES = {Verdict.IN_BAND: "green", Verdict.UNDERUSED: "yellow", Verdict.OVERLOADED: "red"}
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from sizing import names
-from sizing.deployment import ModelSource, deployment, update_capacity
-from sizing.instance import InstanceFacts, Sizing
-from sizing.load_test import LoadTestPlan, Purpose, Step
-from sizing.request import parse_request
+from sizing.catalogue.instance import InstanceFacts
+from sizing.clean_up import names
+from sizing.endpoint.deployment import ModelSource, deployment, update_capacity
+from sizing.request.request import parse_request
+from sizing.request.sizing import Sizing
 from tools.state_machines import integrations
 from tools.state_machines.definition import load
 from tools.state_machines.integrations import Call
@@ -40,21 +40,13 @@ def requests() -> dict[str, dict[str, Any]]:
         ),
         candidates=(InstanceFacts(instance_type=TYPE, vcpus=48, memory_gib=192),),
     )
-    plan = LoadTestPlan(
-        instance_type=TYPE,
-        instance_count=1,
-        purpose=Purpose.BASELINE,
-        steps=(Step(offered_tps=100),),
-        workers=1,
-        worker_vcpus=1,
-        reason="first",
-    )
     source = ModelSource(
         container={"Image": "image", "ModelDataUrl": "s3://b/k", "Environment": {"A": "b"}}
     )
     made = deployment(
         sizing,
-        plan,
+        sizing.facts(TYPE),
+        1,
         source,
         name_prefix=PREFIX,
         execution_role_arn="arn:aws:iam::111122223333:role/endpoint-sizer-model",

@@ -67,7 +67,7 @@ def test_shared_packages_have_one_version(name: str) -> None:
 
 def test_the_sdk_in_tests_is_the_one_that_the_table_is_made_from() -> None:
     assert pins("sagemaker")["sagemaker-core"] == pins("test")["sagemaker-core"]
-    table = json.loads((ROOT / "functions/sizing/hugging_face_images.json").read_text())
+    table = json.loads((ROOT / "functions/sizing/catalogue/hugging_face_images.json").read_text())
     (version,) = pins("test")["sagemaker-core"]
     assert table["source"].startswith(f"sagemaker-core {version},"), "run make hugging-face-images"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from sizing import names
+from sizing.clean_up import names
 from tests.faults.cases import Case
 from tests.faults.injection import FaultyStack, Run
 from tests.statemachine.stack import Execution

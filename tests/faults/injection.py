@@ -18,13 +18,13 @@ from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 from local.clients import REGION
 from local.ecs import Task
 from local.stepfunctions import TaskCall, TaskCallRefused
-from sizing import lock, names
-from sizing.measurement import (
+from sizing.clean_up import lock, names
+from sizing.clean_up.names import sizing_id
+from sizing.load_test.measurement import (
     INSTANCE_NAMESPACE,
     INVOCATION_NAMESPACE,
     LONGEST_DELAY_SECONDS,
 )
-from sizing.names import sizing_id
 from tests.faults.cases import CLEAN_UP, LOAD_TEST, SIZING, Case, Fault, Loss
 from tests.statemachine.stack import (
     MODELS,

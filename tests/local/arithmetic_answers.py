@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from sizing.answer import CandidateStatus, Status
-from sizing.load_test import Purpose
-from sizing.observation import Verdict
-from sizing.result import CandidateResult, Recommendation, Result
+from sizing.load_test.observation import Verdict
+from sizing.load_test.plan import Purpose
+from sizing.result.result import CandidateResult, Recommendation, Result
+from sizing.search.answer import CandidateStatus, Status
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "arithmetic"
 

@@ -22,9 +22,9 @@ import yaml
 from local.embedded import EmbeddedAws
 from local.endpoint.behaviour import DEFAULT_MODELS_FILE, ModelCatalogue, load_models
 from local.models import register
-from sizing import names
-from sizing.request import parse_request
-from sizing.result import Result
+from sizing.clean_up import names
+from sizing.request.request import parse_request
+from sizing.result.result import Result
 from tests.local import arithmetic_answers
 
 pytestmark = [pytest.mark.examples, pytest.mark.load, pytest.mark.slow]

@@ -20,8 +20,8 @@ from rich.console import Console
 
 from local.size import command
 from local.size.run import Outcome
-from sizing.answer import Status
-from sizing.result import Result, SizingFacts
+from sizing.result.result import Result, SizingFacts
+from sizing.search.answer import Status
 from tests.statemachine.stack import a_request
 
 pytestmark = [pytest.mark.offers_load, pytest.mark.slow]

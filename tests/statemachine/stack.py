@@ -26,8 +26,8 @@ from local.embedded import EmbeddedAws
 from local.endpoint.behaviour import ModelBehaviour, load_models
 from local.image import Image
 from local.stepfunctions import HistoryEvent, client_of_interpreter
-from sizing import lock
-from sizing.names import sizing_id
+from sizing.clean_up import lock
+from sizing.clean_up.names import sizing_id
 from tests.statemachine import stub_task
 
 WAIT_SCALE = 0.002

@@ -19,8 +19,8 @@ from moto.awslambda.models import LambdaFunction
 
 from aws import instance_types
 from local import events, models, stepfunctions
-from sizing import lock
-from sizing.names import sizing_id
+from sizing.clean_up import lock
+from sizing.clean_up.names import sizing_id
 from tests.statemachine.stack import (
     StackUnderTest,
     a_request,

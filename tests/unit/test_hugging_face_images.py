@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from sizing.catalogue.hugging_face_images import image_uri
 from sizing.errors import InvalidRequest
-from sizing.hugging_face_images import image_uri
 
 TABLE = json.loads(
-    (Path(__file__).parents[2] / "functions/sizing/hugging_face_images.json").read_text()
+    (Path(__file__).parents[2] / "functions/sizing/catalogue/hugging_face_images.json").read_text()
 )
 CPU_TYPES = ["ml.m5.12xlarge", "ml.t2.medium", "ml.c7i.large", "ml.r5d.24xlarge"]
 GPU_TYPES = ["ml.g5.xlarge", "ml.p4d.24xlarge", "ml.g4dn.12xlarge", "ml.p6e-gb200.36xlarge"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sizing.instance import InstanceFacts, Sizing
-from sizing.load_test import Burst, LoadTestPlan, Purpose, Step
-from sizing.names import sizing_id
-from sizing.observation import LoadTestRecord
-from sizing.request import parse_request
+from sizing.catalogue.instance import InstanceFacts
+from sizing.clean_up.names import sizing_id
+from sizing.load_test.observation import LoadTestRecord
+from sizing.load_test.plan import Burst, LoadTestPlan, Purpose, Step
+from sizing.request.request import parse_request
+from sizing.request.sizing import Sizing
 
 STARTED_AT = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
 EXECUTION_ARN = "arn:aws:states:us-east-1:123456789012:execution:endpoint-sizer-sizing:run-1"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sizing.instance import InstanceFacts
-from sizing.locust_result import LocustStep
-from sizing.measurement import MetricData, MetricQuery, queries
-from sizing.observation import Latency, Window, Workers
+from sizing.catalogue.instance import InstanceFacts
+from sizing.load_test.locust_result import LocustStep
+from sizing.load_test.measurement import MetricData, MetricQuery, queries
+from sizing.load_test.observation import Latency, Window, Workers
 
 PERIOD = 10
 #: Not on a minute: most windows are not.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sizing.deployment import (
+from sizing.endpoint.deployment import (
     Deployment,
     ModelSource,
     deployment,
     resource_tags,
     update_capacity,
 )
-from sizing.instance import Sizing
-from sizing.load_test import LoadTestPlan
+from sizing.load_test.plan import LoadTestPlan
+from sizing.request.sizing import Sizing
 from tests.unit.functions.made_up import EXECUTION_ARN, SIZING_ID, a_plan, a_sizing
 
 Invalid = Callable[[str, str, Any], str]
@@ -26,9 +26,11 @@ def deployed(
     plan: LoadTestPlan | None = None,
     source: ModelSource | None = None,
 ) -> Deployment:
+    sizing, plan = sizing or a_sizing(), plan or a_plan()
     return deployment(
-        sizing or a_sizing(),
-        plan or a_plan(),
+        sizing,
+        sizing.facts(plan.instance_type),
+        plan.instance_count,
         source or ModelSource(CONTAINER),
         name_prefix="endpoint-sizer",
         execution_role_arn=ROLE,

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
 from find_leftovers.app import handler
-from sizing import names
+from sizing.clean_up import names
 
 Client = Callable[[str], Any]
 ROLE = "arn:aws:iam::123456789012:role/r"

@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 
 from aws.clients import client
 from resolve_request.app import handler
-from sizing import payloads
 from sizing.errors import InvalidRequest
+from sizing.request import payloads
 from tests.unit.functions.conftest import ACCOUNT, BUCKET, EXECUTION
 from tests.unit.functions.made_up import STARTED_AT, a_request
 

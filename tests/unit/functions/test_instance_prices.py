@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sizing import instance_prices
+from sizing.catalogue import instance_prices
 
 TABLES: dict[str, list[dict[str, Any]]] = json.loads(
     Path(instance_prices.__file__).with_suffix(".json").read_text(encoding="utf-8")

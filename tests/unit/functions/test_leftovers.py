@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from sizing.leftovers import (
+from sizing.clean_up.leftovers import (
     Found,
     Resource,
     costs,
@@ -16,7 +16,7 @@ from sizing.leftovers import (
     of_sizing,
     removal,
 )
-from sizing.names import EXECUTION_TAG, INSTANCE_TYPE_TAG, SIZING_TAG, sizing_id
+from sizing.clean_up.names import EXECUTION_TAG, INSTANCE_TYPE_TAG, SIZING_TAG, sizing_id
 
 ARN = "arn:aws:states:us-east-1:123456789012:execution:machine:one"
 OTHER_ARN = "arn:aws:states:us-east-1:123456789012:execution:machine:two"

@@ -8,9 +8,9 @@ import re
 import pytest
 
 from load_generator.spec import parse_spec
-from sizing.load_test import Burst, LoadTestPlan, Purpose, Step
-from sizing.load_test_run import load_test_input, timeout_seconds
-from sizing.request import Measurement
+from sizing.load_test.plan import Burst, LoadTestPlan, Purpose, Step
+from sizing.load_test.run import load_test_input, timeout_seconds
+from sizing.request.request import Measurement
 from tests.unit.functions.made_up import EXECUTION_ARN, SIZING_ID, a_plan, a_sizing
 
 # vCPU units of a Fargate task and the memory it may have with them, MiB ("Fargate task

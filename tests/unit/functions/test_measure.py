@@ -13,9 +13,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from measure.app import handler
 from sizing.errors import LoadTestFailed, MetricsIncomplete
-from sizing.load_test import Purpose
-from sizing.measurement import MetricQuery
-from sizing.observation import LoadTestRecord, Window
+from sizing.load_test.measurement import MetricQuery
+from sizing.load_test.observation import LoadTestRecord, Window
+from sizing.load_test.plan import Purpose
 from tests.unit.functions.made_up import a_plan, a_sizing, facts
 from tests.unit.functions.made_up_metrics import PERIOD, START, CloudWatch, a_step
 

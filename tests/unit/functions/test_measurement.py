@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sizing.catalogue.instance import InstanceFacts
 from sizing.errors import MetricsIncomplete
-from sizing.instance import InstanceFacts
-from sizing.locust_result import ClockOffset, LocustStep
-from sizing.measurement import LONGEST_DELAY_SECONDS, longest_tile, observe
-from sizing.observation import Observation, Window
+from sizing.load_test.locust_result import ClockOffset, LocustStep
+from sizing.load_test.measurement import LONGEST_DELAY_SECONDS, longest_tile, observe
+from sizing.load_test.observation import Observation, Window
 from tests.unit.functions.made_up import facts
 from tests.unit.functions.made_up_metrics import (
     PERIOD,

@@ -10,11 +10,11 @@ import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from plan_load_test.app import handler
-from sizing import search
-from sizing.answer import Answer, Status
-from sizing.instance import Sizing
-from sizing.load_test import Burst, LoadTestPlan, Purpose, Step
-from sizing.observation import LoadTestRecord
+from sizing.load_test.observation import LoadTestRecord
+from sizing.load_test.plan import Burst, LoadTestPlan, Purpose, Step
+from sizing.request.sizing import Sizing
+from sizing.search import search
+from sizing.search.answer import Answer, Status
 from tests.unit.functions.made_up import SIZING_ID, a_plan, a_record, a_sizing, facts
 
 LARGE, SMALL = "ml.m5.12xlarge", "ml.m5.xlarge"

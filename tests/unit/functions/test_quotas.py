@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from aws import quotas
-from sizing.quota import Quota, QuotaKey, UnknownQuota
+from sizing.load_test.quota import Quota, QuotaKey, UnknownQuota
 
 Answered = Callable[..., list[dict[str, Any]]]
 

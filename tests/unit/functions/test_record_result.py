@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from aws import s3_documents, sizing_table
 from record_result.app import handler
-from sizing import names
-from sizing.result import Result
+from sizing.clean_up import names
+from sizing.result.result import Result
 from tests.unit.functions.conftest import BUCKET, EXECUTION, TABLE
 from tests.unit.result import sample_sizings
 from tests.unit.result.sample_sizings import SIZING_ID, Made

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from load_generator.spec import parse_json_lines, parse_spec
 from resolve_request.app import handler
 from sizing.errors import AwsUnavailable, CostLimit, InvalidRequest, QuotaTooLow, TimeLimit
-from sizing.instance import Sizing
-from sizing.load_test import LoadTestPlan
+from sizing.load_test.plan import LoadTestPlan
+from sizing.request.sizing import Sizing
 from tests.unit.functions.made_up import EXECUTION_ARN, SIZING_ID, STARTED_AT, a_request
 
 Client = Callable[[str], Any]

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from aws import sizing_table
 from resolve_request.app import handler
-from sizing.history import Summary
+from sizing.result.history import Summary
 from tests.unit.functions.conftest import BUCKET, TABLE
 from tests.unit.functions.made_up import EXECUTION_ARN, STARTED_AT, a_request
 

@@ -23,14 +23,15 @@ from local.endpoint.simulation import (
     Simulation,
     latency_seconds,
 )
-from sizing import instance_prices
-from sizing.instance import InstanceFacts, Sizing
-from sizing.load_test import LoadTestPlan
-from sizing.observation import Latency, LoadTestRecord, Observation, Window, Workers
-from sizing.request import parse_request
-from sizing.result import Result, build_result
-from sizing.search import baseline, next_load_test
-from sizing.verdict import judge
+from sizing.catalogue import instance_prices
+from sizing.catalogue.instance import InstanceFacts
+from sizing.load_test.observation import Latency, LoadTestRecord, Observation, Window, Workers
+from sizing.load_test.plan import LoadTestPlan
+from sizing.load_test.verdict import judge
+from sizing.request.request import parse_request
+from sizing.request.sizing import Sizing
+from sizing.result.result import Result, build_result
+from sizing.search.search import baseline, next_load_test
 from tests.local import arithmetic_answers
 
 START = 1_800_000_000

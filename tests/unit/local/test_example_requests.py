@@ -10,7 +10,7 @@ import pytest
 from local.endpoint.behaviour import DEFAULT_MODELS_FILE, load_models
 from local.models import keys_of
 from sizing.errors import InvalidRequest
-from sizing.request import parse_request
+from sizing.request.request import parse_request
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 

@@ -17,7 +17,7 @@ from local.size import progress as progress_module
 from local.size.display import LiveDisplay, PlainDisplay, display_for, panel
 from local.size.progress import Progress, Stage
 from local.stepfunctions import HistoryEvent
-from sizing.request import parse_request
+from sizing.request.request import parse_request
 
 ROOT = Path(__file__).parents[3]
 REQUEST = parse_request(json.loads((ROOT / "examples" / "distilbert.json").read_text()))

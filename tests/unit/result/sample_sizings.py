@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from report.timeline import Timeline, read_timeline
-from sizing.answer import Answer, CandidateOutcome, CandidateStatus, Diagnosis, Status
-from sizing.failure import Failure, failure
-from sizing.instance import InstanceFacts, Sizing
-from sizing.load_test import Purpose
-from sizing.observation import (
+from sizing.catalogue.instance import InstanceFacts
+from sizing.load_test.observation import (
     Latency,
     LoadTestRecord,
     Observation,
@@ -19,8 +16,12 @@ from sizing.observation import (
     Window,
     Workers,
 )
-from sizing.request import parse_request
-from sizing.result import build_result
+from sizing.load_test.plan import Purpose
+from sizing.request.request import parse_request
+from sizing.request.sizing import Sizing
+from sizing.result.failure import Failure, failure
+from sizing.result.result import build_result
+from sizing.search.answer import Answer, CandidateOutcome, CandidateStatus, Diagnosis, Status
 
 STARTED = 1_790_000_000
 SIZING_ID = "3f2a9c1b7d4e"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sizing.errors import SizingError
-from sizing.failure import CATALOGUE, RETRY_IN_WORDS, Retry, failure
+from sizing.result.failure import CATALOGUE, RETRY_IN_WORDS, Retry, failure
 from tools import runbook
 
 LAMBDA = json.dumps(
@@ -87,7 +87,7 @@ def test_every_error_that_ends_a_sizing_is_in_the_catalogue() -> None:
 
 
 def test_what_a_contradiction_in_the_result_is_called_is_in_the_catalogue() -> None:
-    text = (ROOT / "functions" / "sizing" / "result.py").read_text()
+    text = (ROOT / "functions" / "sizing" / "result" / "result.py").read_text()
     names = set(re.findall(r'named\("(\w+)"', text))
     assert names
     assert names <= CATALOGUE.keys()

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sizing.failure import failure
-from sizing.message import (
+from sizing.result.failure import failure
+from sizing.result.message import (
     event_detail,
     message,
     milliseconds,
@@ -19,7 +19,7 @@ from sizing.message import (
     subject,
     usd,
 )
-from sizing.result import Result
+from sizing.result.result import Result
 from tests.unit.result import sample_sizings
 from tests.unit.result.sample_sizings import Made
 

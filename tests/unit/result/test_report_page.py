@@ -17,8 +17,8 @@ import pytest
 from report import figures
 from report.page import render
 from report.timeline import MOST_POINTS, Timeline, read_timeline
-from sizing.observation import LoadTestRecord
-from sizing.result import Result
+from sizing.load_test.observation import LoadTestRecord
+from sizing.result.result import Result
 from tests.unit.result import sample_sizings
 from tests.unit.result.sample_sizings import Made
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from sizing.answer import Answer, CandidateStatus, Status
-from sizing.failure import failure
-from sizing.load_test import Purpose
-from sizing.observation import Verdict
-from sizing.request import Request, parse_request
-from sizing.result import Result, build_result, cost_per_million
+from sizing.load_test.observation import Verdict
+from sizing.load_test.plan import Purpose
+from sizing.request.request import Request, parse_request
+from sizing.result.failure import failure
+from sizing.result.result import Result, build_result, cost_per_million
+from sizing.search.answer import Answer, CandidateStatus, Status
 from tests.unit.result import sample_sizings
 from tests.unit.result.sample_sizings import FACTS, Made, load_test
 

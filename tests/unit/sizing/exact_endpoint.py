@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sizing.answer import Answer
-from sizing.instance import InstanceFacts, Sizing
-from sizing.load_test import LoadTestPlan
-from sizing.observation import Latency, LoadTestRecord, Observation, Window, Workers
-from sizing.request import parse_request
-from sizing.search import baseline, next_load_test
-from sizing.verdict import judge
+from sizing.catalogue.instance import InstanceFacts
+from sizing.load_test.observation import Latency, LoadTestRecord, Observation, Window, Workers
+from sizing.load_test.plan import LoadTestPlan
+from sizing.load_test.verdict import judge
+from sizing.request.request import parse_request
+from sizing.request.sizing import Sizing
+from sizing.search.answer import Answer
+from sizing.search.search import baseline, next_load_test
 
 TYPE = "ml.m5.xlarge"
 STEP_SECONDS = 90

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sizing.answer import Answer
-from sizing.load_test import LoadTestPlan, Purpose
-from sizing.observation import LoadTestRecord, Window
-from sizing.search import next_load_test
-from sizing.verdict import fails_to_serve, judge
+from sizing.load_test.observation import LoadTestRecord, Window
+from sizing.load_test.plan import LoadTestPlan, Purpose
+from sizing.load_test.verdict import fails_to_serve, judge
+from sizing.search.answer import Answer
+from sizing.search.search import next_load_test
 from tests.unit.sizing.exact_endpoint import ExactEndpoint, sizing_for
 
 SIZING = sizing_for(1000.0, vcpus=48)

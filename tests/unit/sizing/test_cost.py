@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sizing import cost, prices
-from sizing.load_test import Purpose
-from sizing.search import baseline, next_load_test
-from sizing.verdict import judge
+from sizing.catalogue import prices
+from sizing.load_test import cost
+from sizing.load_test.plan import Purpose
+from sizing.load_test.verdict import judge
+from sizing.search.search import baseline, next_load_test
 from tests.unit.sizing.exact_endpoint import TYPE, ExactEndpoint, sizing_for
 
 WORKER_HOUR = prices.FARGATE_VCPU_HOUR_USD + 2 * prices.FARGATE_GIB_HOUR_USD

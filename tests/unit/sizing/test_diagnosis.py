@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sizing.observation import Latency, LoadTestRecord
+from sizing.load_test.observation import Latency, LoadTestRecord
 from tests.unit.sizing.exact_endpoint import ExactEndpoint, search, sizing_for
 
 

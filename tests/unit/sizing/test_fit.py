@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from sizing import fit
+from sizing.search import fit
 
 
 def point(rate, utilization, *, instances=1, load_test=0, noise=0.001):

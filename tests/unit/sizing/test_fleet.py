@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sizing.fleet import plan_fleet
-from sizing.request import Payload, Payloads
-from sizing.search import baseline
+from sizing.load_test.fleet import plan_fleet
+from sizing.request.request import Payload, Payloads
+from sizing.search.search import baseline
 from tests.unit.sizing.exact_endpoint import ExactEndpoint, sizing_for
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from sizing import history, lock
-from sizing.history import Priors, Summary
-from sizing.payloads import fingerprint
-from sizing.request import Payloads, Request, parse_request
-from sizing.result import Result
+from sizing.clean_up import lock
+from sizing.request.payloads import fingerprint
+from sizing.request.request import Payloads, Request, parse_request
+from sizing.result import history
+from sizing.result.history import Priors, Summary
+from sizing.result.result import Result
 from tests.unit.result import sample_sizings
 
 NOTHING = Priors(counts={}, workers={})

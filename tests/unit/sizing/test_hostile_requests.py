@@ -11,7 +11,7 @@ import botocore.session
 import pytest
 
 from sizing.errors import InvalidRequest
-from sizing.request import parse_request
+from sizing.request.request import parse_request
 from tests.unit.sizing.test_request import a_request
 
 MEGABYTE = "x" * 1_000_000

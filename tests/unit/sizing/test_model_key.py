@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sizing.model_key import model_key
-from sizing.request import Container, Model
+from sizing.request.model_key import model_key
+from sizing.request.request import Container, Model
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 PACKAGE = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package"

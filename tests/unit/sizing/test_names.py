@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sizing import names
+from sizing.clean_up import names
 
 ARN = "arn:aws:states:us-east-1:123456789012:execution:endpoint-sizer-sizing:nightly-1"
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sizing.answer import Status
+from sizing.catalogue.instance import InstanceFacts
 from sizing.errors import QuotaTooLow
-from sizing.instance import InstanceFacts, Sizing
-from sizing.load_test import LoadTestPlan, Purpose, Step
-from sizing.quota import (
+from sizing.load_test.plan import LoadTestPlan, Purpose, Step
+from sizing.load_test.quota import (
     FARGATE,
     FARGATE_VCPUS,
     Quota,
@@ -20,7 +19,9 @@ from sizing.quota import (
     keep_to_endpoint_quotas,
     needed,
 )
-from sizing.request import parse_request
+from sizing.request.request import parse_request
+from sizing.request.sizing import Sizing
+from sizing.search.answer import Status
 from tests.unit.sizing.exact_endpoint import TYPE, ExactEndpoint, search, sizing_for
 
 TYPES = ["ml.m5.xlarge", "ml.c5.xlarge"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sizing.errors import InvalidRequest
-from sizing.request import parse_request
+from sizing.request.request import parse_request
 
 
 def a_request(**changes: Any) -> dict[str, Any]:

@@ -24,12 +24,13 @@ from hypothesis import strategies as st
 
 from aws import models
 from load_generator.spec import parse_spec
-from sizing import cost, search
-from sizing.deployment import ModelSource, deployment
+from sizing.endpoint.deployment import ModelSource, deployment
 from sizing.errors import SizingError
-from sizing.instance import Sizing
-from sizing.load_test_run import load_test_input
-from sizing.request import Request, parse_request
+from sizing.load_test import cost
+from sizing.load_test.run import load_test_input
+from sizing.request.request import Request, parse_request
+from sizing.request.sizing import Sizing
+from sizing.search import search
 from tests.unit.functions.made_up import EXECUTION_ARN, HUGGING_FACE, SIZING_ID, STARTED_AT, facts
 
 ROLE = "arn:aws:iam::123456789012:role/endpoint-sizer-model"
@@ -253,7 +254,12 @@ def check_what_passed(document: dict[str, Any], request: Request) -> str:
     assert math.isfinite(estimate.minutes)
     for plan in plans:
         made = deployment(
-            sizing, plan, source, name_prefix="endpoint-sizer", execution_role_arn=ROLE
+            sizing,
+            sizing.facts(plan.instance_type),
+            plan.instance_count,
+            source,
+            name_prefix="endpoint-sizer",
+            execution_role_arn=ROLE,
         )
         if made.create_model:
             check_api_request("sagemaker", "CreateModel", made.create_model)

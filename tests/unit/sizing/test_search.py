@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from sizing.answer import Answer, CandidateStatus, Status
 from sizing.errors import InvalidRequest
-from sizing.load_test import LoadTestPlan, Purpose
-from sizing.observation import LoadTestRecord, Verdict
-from sizing.search import baseline, check_limits, next_load_test
-from sizing.verdict import judge
+from sizing.load_test.observation import LoadTestRecord, Verdict
+from sizing.load_test.plan import LoadTestPlan, Purpose
+from sizing.load_test.verdict import judge
+from sizing.search.answer import Answer, CandidateStatus, Status
+from sizing.search.search import baseline, check_limits, next_load_test
 from tests.unit.sizing.exact_endpoint import TYPE, ExactEndpoint, counts, search, sizing_for
 
 

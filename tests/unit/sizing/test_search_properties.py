@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.search import world
-from sizing.answer import Answer, CandidateStatus, Status
-from sizing.instance import Sizing
-from sizing.load_test import LoadTestPlan, Purpose
-from sizing.observation import LoadTestRecord, Observation
-from sizing.search import baseline, next_load_test
-from sizing.verdict import barely_short, judge, serves, usable
+from sizing.load_test.observation import LoadTestRecord, Observation
+from sizing.load_test.plan import LoadTestPlan, Purpose
+from sizing.load_test.verdict import barely_short, judge, serves, usable
+from sizing.request.sizing import Sizing
+from sizing.search.answer import Answer, CandidateStatus, Status
+from sizing.search.search import baseline, next_load_test
 from tests.unit.sizing.exact_endpoint import TYPE, ExactEndpoint, search, sizing_for
 
 FEW = settings(

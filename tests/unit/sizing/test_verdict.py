@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sizing.observation import Latency, Verdict
-from sizing.search import baseline
-from sizing.verdict import container_saturates, judge, trusted_saturation, verdict
+from sizing.load_test.observation import Latency, Verdict
+from sizing.load_test.verdict import container_saturates, judge, trusted_saturation, verdict
+from sizing.search.search import baseline
 from tests.unit.sizing.exact_endpoint import ExactEndpoint, sizing_for
 
 

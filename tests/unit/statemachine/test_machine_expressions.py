@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from local.jsonata import QueryError
-from sizing import names
-from sizing.observation import LoadTestRecord
+from sizing.clean_up import names
+from sizing.load_test.observation import LoadTestRecord
 
 PLAN = {
     "instance_type": "ml.m5.xlarge",

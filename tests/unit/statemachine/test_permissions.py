@@ -14,7 +14,7 @@ import botocore
 import botocore.session
 import pytest
 
-from sizing import names
+from sizing.clean_up import names
 
 ROOT = Path(__file__).parents[3]
 ROLES = {
@@ -244,7 +244,7 @@ def test_names_of_functions_and_machines_begin_with_the_prefix(type_, template):
 def test_the_longest_prefix_leaves_room_for_the_longest_instance_type(template):
     """Else a sizing would fail by a name that SageMaker does not take."""
     pattern = template["Parameters"]["NamePrefix"]["AllowedPattern"]
-    prices = json.loads((ROOT / "functions/sizing/instance_prices.json").read_text())
+    prices = json.loads((ROOT / "functions/sizing/catalogue/instance_prices.json").read_text())
     types = set(re.findall(r"ml\.[a-z0-9-]+\.[a-z0-9-]+", json.dumps(prices)))
     longest = max(types, key=len)
     prefix = "a" * 24

@@ -1,0 +1,134 @@
+"""How many load generator tasks a load test needs."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sizing.load_test.observation import LoadTestRecord
+from sizing.request.request import Payloads, Request
+
+#: Requests per second that one vCPU of a worker is trusted with over TLS, before anything was
+#: measured: far under what the generator reaches, since Fargate's cores differ.
+TRUSTED_TPS_PER_VCPU = 5_000.0
+#: The same as a limit on request bodies, bytes per second.
+_TRUSTED_BYTES_PER_VCPU = 40e6
+#: Size assumed for payloads that lie in S3, bytes.
+_ASSUMED_BODY_BYTES = 10_000
+#: CPU that a worker is planned to use at the most, percent of its share.
+_PLANNED_CPU_PERCENT = 60.0
+#: CPU below which a measurement says little about the rate, percent of a worker's share.
+_IDLE_CPU_PERCENT = 3.0
+_MOST_WORKERS = 200
+#: Sizes of a worker's task, vCPUs, as Fargate sells them; each whole vCPU runs a process.
+_WORKER_VCPUS = (1, 2, 4, 8, 16)
+#: More workers than these are planned larger instead: each is a task to place, an address in the
+#: subnet, and one more that can be lost.
+_FEW_WORKERS = 20
+#: vCPUs of the leader's task, as the task definition in template.yaml has them.
+LEADER_VCPUS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFleet:
+    """The workers of a load test, and why so many."""
+
+    workers: int
+    worker_vcpus: int
+    reason: str
+
+
+def plan_fleet(
+    request: Request,
+    peak_tps: float,
+    seen: Sequence[LoadTestRecord] = (),
+    *,
+    at_least: int = 1,
+) -> LoadFleet:
+    """Plan the workers of a load test.
+
+    Args:
+        request: Its ``load`` wins over any plan.
+        peak_tps: Highest rate the load test will offer, per second.
+        seen: Load tests of this sizing so far: what their workers' CPU showed is used.
+        at_least: Fewest workers, because fewer were too few before.
+    """
+    vcpus = worker_vcpus(request, peak_tps)
+    if request.load.workers is not None:
+        return LoadFleet(request.load.workers, vcpus, "as the request says")
+    trusted = trusted_tps_per_vcpu(request.payloads)
+    measured = _measured_tps_per_vcpu(seen)
+    rate = trusted if measured is None else min(measured, 4 * trusted)
+    needed = max(math.ceil(peak_tps / (rate * vcpus)), 1)
+    workers = min(max(needed, at_least), _MOST_WORKERS)
+    source = "trusted" if measured is None else "measured"
+    reason = f"{peak_tps:.0f} TPS at {rate:.0f} TPS a vCPU ({source})"
+    if vcpus > 1 and request.load.worker_vcpus is None:
+        reason += f", on {vcpus} vCPUs each to keep them few"
+    if workers > needed:
+        reason += f", and fewer than {workers} were too few"
+    return LoadFleet(workers, vcpus, reason)
+
+
+def worker_vcpus(request: Request, peak_tps: float) -> int:
+    """vCPUs of each worker: as the request says, or the least that keep the workers few.
+
+    They depend on the rate alone and not on what was measured, so that a number of workers means
+    the same in all load tests at about the same rate.
+    """
+    if request.load.worker_vcpus is not None:
+        return request.load.worker_vcpus
+    vcpus = peak_tps / trusted_tps_per_vcpu(request.payloads)
+    largest = _WORKER_VCPUS[-1]
+    return next((size for size in _WORKER_VCPUS if size * _FEW_WORKERS >= vcpus), largest)
+
+
+def trusted_tps_per_vcpu(payloads: Payloads) -> float:
+    """Rate that one worker vCPU is trusted with before anything was measured, per second."""
+    return min(TRUSTED_TPS_PER_VCPU, _TRUSTED_BYTES_PER_VCPU / max(_body_bytes(payloads), 1.0))
+
+
+def _body_bytes(payloads: Payloads) -> float:
+    """Mean size of a request body, weighted as it is sent."""
+    if payloads.inline is None:
+        return _ASSUMED_BODY_BYTES
+    total = sum(each.weight for each in payloads.inline)
+    return (
+        sum(
+            each.weight
+            * (
+                len(base64.b64decode(each.body, validate=False))
+                if each.base64
+                else len(each.body.encode())
+            )
+            for each in payloads.inline
+        )
+        / total
+    )
+
+
+def _measured_tps_per_vcpu(seen: Sequence[LoadTestRecord]) -> float | None:
+    """Rate of one worker vCPU at the planned CPU, from the busiest load test; None if unknown.
+
+    CPU is taken as a line over the rate: what a worker uses at rest does not grow with it. At
+    most half of what the busiest step used is taken to be that.
+    """
+    best: tuple[float, float] | None = None
+    for record in seen:
+        vcpus = record.workers * record.worker_vcpus
+        steps = sorted(
+            (step.achieved_tps / vcpus, step.workers.cpu_percent_max)
+            for step in record.observations
+            if step.invalid is None and step.achieved_tps > 0
+        )
+        if not steps or steps[-1][1] < _IDLE_CPU_PERCENT:
+            continue
+        (low_tps, low_cpu), (tps, cpu) = steps[0], steps[-1]
+        slope = (cpu - low_cpu) / (tps - low_tps) if tps > 1.1 * low_tps else cpu / tps
+        slope = min(max(slope, cpu / tps / 2), cpu / tps)
+        rate = tps + (_PLANNED_CPU_PERCENT - cpu) / slope
+        if rate > 0 and (best is None or cpu > best[0]):
+            best = cpu, rate
+    return None if best is None else best[1]

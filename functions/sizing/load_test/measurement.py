@@ -1,0 +1,379 @@
+"""Observations from a load test: Locust's figures and CloudWatch's, over the same steady window.
+
+Metrics, dimensions and units: "Amazon SageMaker AI metrics in Amazon CloudWatch" (Developer
+Guide). A utilization metric has one sample for each instance and period, so that Average is the
+fleet's mean, Maximum its hottest instance, and SampleCount tells whether all have reported.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sizing.catalogue.instance import InstanceFacts
+from sizing.errors import MetricsIncomplete
+from sizing.load_test.locust_result import ClockOffset, LocustStep
+from sizing.load_test.observation import Latency, Observation, Window
+
+INVOCATION_NAMESPACE = "AWS/SageMaker"
+INSTANCE_NAMESPACE = "/aws/sagemaker/Endpoints"
+
+#: How long after a load test its metrics may be incomplete, seconds. CloudWatch documents no
+#: delay; what is missing after this is taken as lost, and the observation as invalid.
+LONGEST_DELAY_SECONDS = 240
+#: How far Locust's and CloudWatch's counts may be apart, as a fraction.
+COUNT_TOLERANCE = 0.02
+#: The same in requests: those at the window's two edges.
+_COUNT_SLACK = 3
+#: How far the clocks of leader and CloudWatch may surely be apart, as a fraction of the window: so
+#: much of CloudWatch's data is then of another rate. The tolerance for counts has the same reason.
+CLOCK_TOLERANCE = COUNT_TOLERANCE
+#: The same in seconds: instances are no more precise in when they publish.
+_CLOCK_SLACK = 0.5
+
+#: Periods that GetMetricData takes below one minute, seconds.
+_SHORT_PERIODS = (30, 20, 10, 5, 1)
+_MICROSECONDS_PER_MS = 1000.0
+_INSTANCE_METRICS = ("CPUUtilization", "MemoryUtilization", "DiskUtilization")
+_GPU_METRICS = ("GPUUtilization", "GPUMemoryUtilization")
+_ERROR_METRICS = ("Invocation4XXErrors", "Invocation5XXErrors")
+
+#: Values by the start of their period, epoch seconds.
+Series = Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class MetricQuery:
+    """One statistic of one metric of an endpoint's variant."""
+
+    namespace: str
+    metric: str
+    statistic: str
+    period_seconds: int
+
+
+MetricData = Mapping[MetricQuery, Series]
+
+
+def queries(window: Window, facts: InstanceFacts, period_seconds: int) -> tuple[MetricQuery, ...]:
+    """All that an observation needs from CloudWatch.
+
+    Args:
+        window: The steady window.
+        facts: The instance type; GPU metrics are asked for where it has GPUs.
+        period_seconds: The endpoint's metric period.
+    """
+    named = _Queries(window, period_seconds)
+    instance_metrics = _INSTANCE_METRICS + (_GPU_METRICS if facts.gpus else ())
+    needed = [
+        *(
+            named.instance(metric, statistic)
+            for metric in instance_metrics
+            for statistic in ("Average", "Maximum", "SampleCount")
+        ),
+        *(named.count(metric) for metric in ("Invocations", *_ERROR_METRICS)),
+        *(
+            named.latency("ModelLatency", statistic)
+            for statistic in ("Average", "SampleCount", "Maximum", "p50", "p90", "p99")
+        ),
+        named.p99_by_period(),
+        *(named.latency("OverheadLatency", each) for each in ("Average", "SampleCount")),
+    ]
+    return tuple(dict.fromkeys(needed))  # where the window has no longer tile, p99 is there twice
+
+
+def observe(
+    step: LocustStep,
+    window: Window,
+    facts: InstanceFacts,
+    data: MetricData,
+    *,
+    instance_count: int,
+    period_seconds: int,
+    waited_seconds: float,
+    clock: ClockOffset | None = None,
+) -> Observation:
+    """The observation of one step.
+
+    Utilization is the busiest resource's: of a type with GPUs, the busier of GPU and CPU. It is
+    the mean over instances and periods; ``hottest_instance_percent`` is the mean over periods of
+    the hottest instance, memory and disk are the highest seen.
+
+    CloudWatch's percentiles hold for one period. Where no period fits the window as a whole, the
+    highest among the longest that tile it is taken, which the window's own can't exceed.
+
+    Args:
+        step: Locust's figures.
+        window: Its steady window.
+        facts: The instance type.
+        data: CloudWatch's answer to ``queries``.
+        instance_count: Instances that should have reported.
+        period_seconds: The endpoint's metric period.
+        waited_seconds: How long ago the load test ended. After ``LONGEST_DELAY_SECONDS`` what
+            is missing makes the observation invalid, and is no longer waited for.
+        clock: How far AWS's clock was ahead of the leader's; None if unknown.
+
+    Raises:
+        MetricsIncomplete: Data are missing and may still come, or there are none to go by.
+    """
+    read = _Readings(data, _Queries(window, period_seconds), window, period_seconds)
+    resources = [("CPUUtilization", "CPU", facts.vcpus)]
+    if facts.gpus:
+        resources.append(("GPUUtilization", "GPU", facts.gpus))
+    missing = [
+        *(read.missing_samples(metric, instance_count) for metric, _, _ in resources),
+        read.missing_counts(step),
+    ]
+    faults = [
+        *(fault for fault in missing if fault),
+        *(read.extra_samples(metric, instance_count) for metric, _, _ in resources),
+        read.disagreement(step),
+        clocks_apart(clock, window),
+    ]
+    no_utilization = not all(read.samples(metric) for metric, _, _ in resources)
+    if no_utilization or (any(missing) and waited_seconds <= LONGEST_DELAY_SECONDS):
+        raise MetricsIncomplete("; ".join(fault for fault in missing if fault))
+
+    # The busiest: the one whose mean is the highest share of what an instance has.
+    busiest, resource, units = max(resources, key=lambda each: read.mean(each[0]) / each[2])
+    scatter = read.standard_error(busiest)
+    return Observation(
+        offered_tps=step.offered_tps,
+        achieved_tps=step.achieved_tps,
+        window=window,
+        utilization_percent=read.mean(busiest) / units,
+        utilization_resource=resource,
+        utilization_standard_error=None if scatter is None else scatter / units,
+        model_latency_p99_standard_error=read.p99_standard_error(),
+        cpu_utilization_raw=read.mean("CPUUtilization"),
+        gpu_utilization_raw=read.mean("GPUUtilization") if facts.gpus else None,
+        gpu_memory_utilization_raw=read.highest("GPUMemoryUtilization"),
+        hottest_instance_percent=read.mean_of_maxima(busiest) / units,
+        memory_percent=read.highest("MemoryUtilization"),
+        disk_percent=read.highest("DiskUtilization"),
+        model_latency_ms=read.model_latency(),
+        overhead_latency_ms=Latency(mean=read.mean_latency("OverheadLatency")),
+        client_latency_ms=step.client_latency_ms,
+        error_percent=step.error_percent,
+        errors=step.errors,
+        workers=step.workers,
+        invocations=round(read.total("Invocations")),
+        client_invocations=step.invocations,
+        samples=round(read.samples("CPUUtilization")),
+        instances_reporting=read.instances_reporting(busiest, instance_count),
+        client_limited=step.client_limited,
+        invalid="; ".join(fault for fault in faults if fault) or None,
+    )
+
+
+def clocks_apart(clock: ClockOffset | None, window: Window) -> str | None:
+    """By how much the clocks of leader and CloudWatch surely differ, if that is too much."""
+    if clock is None:
+        return None
+    surely = abs(clock.offset_seconds) - clock.uncertainty_seconds
+    if surely <= max(CLOCK_TOLERANCE * (window.end - window.start), _CLOCK_SLACK):
+        return None
+    return (
+        "the clocks of the load generator and of AWS are apart: "
+        f"{clock.offset_seconds:+.1f} s, known to {clock.uncertainty_seconds:.1f} s"
+    )
+
+
+def longest_tile(window: Window) -> int:
+    """The longest period that CloudWatch aligns with the window's start and that tiles it, seconds.
+
+    CloudWatch aligns periods of a minute and more with the minute at the least; the whole window
+    is asked for at once only where it lies on such a boundary itself.
+    """
+    length = window.end - window.start
+    if length % 60 == 0 and window.start % length == 0:
+        return length
+    candidates = (60, *_SHORT_PERIODS)
+    return next(
+        period for period in candidates if window.start % period == 0 and length % period == 0
+    )
+
+
+class _Queries:
+    """The queries of one window, by what they are for."""
+
+    def __init__(self, window: Window, period_seconds: int) -> None:
+        self._period = period_seconds
+        self._tile = longest_tile(window)
+
+    def instance(self, metric: str, statistic: str) -> MetricQuery:
+        return MetricQuery(INSTANCE_NAMESPACE, metric, statistic, self._period)
+
+    def count(self, metric: str) -> MetricQuery:
+        return MetricQuery(INVOCATION_NAMESPACE, metric, "Sum", self._period)
+
+    def p99_by_period(self) -> MetricQuery:
+        return MetricQuery(INVOCATION_NAMESPACE, "ModelLatency", "p99", self._period)
+
+    def latency(self, metric: str, statistic: str) -> MetricQuery:
+        return MetricQuery(INVOCATION_NAMESPACE, metric, statistic, self._tile)
+
+
+class _Readings:
+    """CloudWatch's data of one window, and what is wrong with them."""
+
+    def __init__(
+        self, data: MetricData, named: _Queries, window: Window, period_seconds: int
+    ) -> None:
+        self._data = data
+        self._named = named
+        self._window = window
+        self._starts = range(window.start, window.end, period_seconds)
+
+    def _series(self, query: MetricQuery) -> dict[int, float]:
+        """The values of the periods inside the window; the answer's edges may hold others."""
+        return {
+            start: value
+            for start, value in sorted(self._data.get(query, {}).items())
+            if self._window.start <= start < self._window.end
+        }
+
+    def _instance(self, metric: str, statistic: str) -> dict[int, float]:
+        return self._series(self._named.instance(metric, statistic))
+
+    def samples(self, metric: str) -> float:
+        """Samples in the window, over instances and periods."""
+        return math.fsum(self._instance(metric, "SampleCount").values())
+
+    def mean(self, metric: str) -> float:
+        """Mean over samples."""
+        counts = self._instance(metric, "SampleCount")
+        return _weighted_mean(self._instance(metric, "Average"), counts) or 0.0
+
+    def mean_of_maxima(self, metric: str) -> float:
+        """Mean over periods of the hottest instance."""
+        return statistics.fmean(self._instance(metric, "Maximum").values() or [0.0])
+
+    def highest(self, metric: str) -> float | None:
+        """Highest sample; None if the metric is not published."""
+        return max(self._instance(metric, "Maximum").values(), default=None)
+
+    def standard_error(self, metric: str) -> float | None:
+        """Standard error of the mean, from the scatter of the periods."""
+        return _standard_error(self._instance(metric, "Average"))
+
+    def p99_standard_error(self) -> float | None:
+        """Standard error of ModelLatency's p99 from the scatter of the periods, milliseconds."""
+        error = _standard_error(self._series(self._named.p99_by_period()))
+        return None if error is None else error / _MICROSECONDS_PER_MS
+
+    def total(self, metric: str) -> float:
+        """Sum over the window of a metric that counts requests."""
+        return math.fsum(self._series(self._named.count(metric)).values())
+
+    def model_latency(self) -> Latency:
+        """ModelLatency, milliseconds."""
+
+        def highest(statistic: str) -> float | None:
+            values = self._series(self._named.latency("ModelLatency", statistic)).values()
+            return max(values) / _MICROSECONDS_PER_MS if values else None
+
+        return Latency(
+            mean=self.mean_latency("ModelLatency"),
+            p50=highest("p50"),
+            p90=highest("p90"),
+            p99=highest("p99"),
+            max=highest("Maximum"),
+        )
+
+    def mean_latency(self, metric: str) -> float | None:
+        """Mean over requests, milliseconds; None where none were answered."""
+        means = self._series(self._named.latency(metric, "Average"))
+        counts = self._series(self._named.latency(metric, "SampleCount"))
+        mean = _weighted_mean(means, counts)
+        return None if mean is None else mean / _MICROSECONDS_PER_MS
+
+    def _samples_per_instance(self, metric: str, instance_count: int) -> int:
+        """Samples that an instance publishes in a period: 1, unless all periods agree on more."""
+        counts = self._instance(metric, "SampleCount")
+        seen = {counts.get(start, 0.0) for start in self._starts}
+        if len(seen) == 1:
+            times, rest = divmod(seen.pop(), instance_count)
+            if times >= 1 and rest == 0:
+                return int(times)
+        return 1
+
+    def instances_reporting(self, metric: str, instance_count: int) -> int:
+        """Instances that reported in the period with the fewest."""
+        counts = self._instance(metric, "SampleCount")
+        each = self._samples_per_instance(metric, instance_count)
+        return round(min(counts.get(start, 0.0) for start in self._starts) / each)
+
+    def missing_samples(self, metric: str, instance_count: int) -> str | None:
+        """What instances have not reported, if so.
+
+        The window's sum is what counts: a sample that an instance published a moment late lies in
+        the next period and is not lost.
+        """
+        expected = instance_count * len(self._starts)
+        if self.samples(metric) >= expected:
+            return None
+        counts = self._instance(metric, "SampleCount")
+        worst = min(self._starts, key=lambda start: counts.get(start, 0.0))
+        return (
+            f"{metric} has {self.samples(metric):g} of {expected} samples: at {_clock(worst)} "
+            f"{counts.get(worst, 0):g} of {instance_count} instances reported"
+        )
+
+    def extra_samples(self, metric: str, instance_count: int) -> str | None:
+        """What reported besides the instances that should be there, if anything."""
+        each = self._samples_per_instance(metric, instance_count)
+        expected = instance_count * len(self._starts) * each
+        if self.samples(metric) <= expected:
+            return None
+        return (
+            f"the instance count changed: {metric} has {self.samples(metric):g} samples, "
+            f"{instance_count} instances publish {expected}"
+        )
+
+    def missing_counts(self, step: LocustStep) -> str | None:
+        """What invocation metrics have not come yet, if the step sent any request to the model."""
+        least = (1 - COUNT_TOLERANCE) * step.invocations - _COUNT_SLACK
+        counted = self.total("Invocations")
+        if counted < least:
+            return f"Invocations counts {counted:g}, the load generator {step.invocations}"
+        latencies = self._series(self._named.latency("ModelLatency", "SampleCount"))
+        if counted and math.fsum(latencies.values()) < least:
+            return f"ModelLatency has {math.fsum(latencies.values()):g} of {counted:g} samples"
+        return None
+
+    def disagreement(self, step: LocustStep) -> str | None:
+        """Where CloudWatch counts more than the load generator did, if so; less is missing.
+
+        Requests that the client started and got no answer to in the window may have reached the
+        model or not: either count is right.
+        """
+        length = self._window.end - self._window.start
+        unanswered = max(0.0, step.offered_tps * length - step.answers)
+        most = step.invocations + unanswered
+        slack = max(COUNT_TOLERANCE * most, _COUNT_SLACK)
+        counted = self.total("Invocations")
+        if counted > most + slack:
+            return f"Invocations counts {counted:g}, the load generator {step.invocations}"
+        errors = math.fsum(self.total(metric) for metric in _ERROR_METRICS)
+        seen = sum(step.errors.values()) + unanswered
+        if errors > seen + slack:
+            return f"CloudWatch counts {errors:g} errors of the model, the load generator {seen:g}"
+        return None
+
+
+def _standard_error(by_period: Series) -> float | None:
+    values = list(by_period.values())
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 2 else None
+
+
+def _weighted_mean(means: Series, counts: Series) -> float | None:
+    weights = [counts.get(start, 0.0) for start in means]
+    return statistics.fmean(means.values(), weights) if any(weights) else None
+
+
+def _clock(epoch: int) -> str:
+    return f"{datetime.fromtimestamp(epoch, UTC):%H:%M:%S} UTC"

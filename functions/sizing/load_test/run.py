@@ -1,0 +1,91 @@
+"""The input of the load_test state machine, and how long a load test may take."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from sizing.clean_up import names
+from sizing.endpoint.deployment import resource_tags
+from sizing.load_test.plan import Burst, LoadTestPlan
+from sizing.request.request import Measurement, Payloads
+from sizing.request.sizing import Sizing
+
+#: SageMaker ends an invocation after this, seconds; a client need not wait longer.
+REQUEST_TIMEOUT_SECONDS = 60
+
+# What a load test may take besides its steps, seconds; on AWS far less is usual.
+_START_SECONDS = 300  # tasks get a place and their image, workers connect
+_LONGEST_STAGE_SECONDS = REQUEST_TIMEOUT_SECONDS  # of a burst: it waits for slow answers
+_DRAIN_SECONDS = 2 * REQUEST_TIMEOUT_SECONDS  # the endpoint works off what the burst left
+_END_SECONDS = 60  # results are written, tasks stop
+
+#: GiB of memory of a worker task for each vCPU: the least that Fargate sells with 1, 2, 4, 8
+#: and 16 vCPUs alike.
+_GIB_PER_VCPU = 2
+
+
+def load_test_input(
+    sizing: Sizing, plan: LoadTestPlan, *, attempt: int, name_prefix: str, bucket: str
+) -> dict[str, Any]:
+    """What the load_test state machine is started with.
+
+    Args:
+        sizing: The sizing.
+        plan: The load test.
+        attempt: Which load test of its instance type this is, from 1.
+        name_prefix: The stack's prefix of all names.
+        bucket: Where the spec and the results go.
+    """
+    load_test_id = plan.load_test_id(attempt)
+    payloads, measurement = sizing.request.payloads, sizing.request.measurement
+    return {
+        "load_test_id": load_test_id,
+        "bucket": bucket,
+        "prefix": names.load_test_folder(sizing.sizing_id, load_test_id),
+        "sizing_id": sizing.sizing_id,
+        "workers": plan.workers,
+        "worker_cpu": str(plan.worker_vcpus * 1024),
+        "worker_memory": str(plan.worker_vcpus * _GIB_PER_VCPU * 1024),
+        "timeout_seconds": timeout_seconds(plan, measurement),
+        "tags": resource_tags(sizing),
+        "spec": {
+            "load_test_id": load_test_id,
+            "endpoint_name": names.resource_name(name_prefix, sizing.sizing_id, plan.instance_type),
+            "target_variant": None,
+            "target_model": None,
+            "custom_attributes": None,
+            "streaming": False,
+            "content_type": payloads.content_type,
+            "accept": payloads.accept,
+            "payloads": payload_source(payloads),
+            "request_timeout_seconds": REQUEST_TIMEOUT_SECONDS,
+            "metric_period_seconds": measurement.metric_period_seconds,
+            "settle_seconds": measurement.settle_seconds,
+            "steady_seconds": measurement.steady_seconds,
+            "burst": plan.burst and plan.burst.model_dump(mode="json"),
+            "steps": [step.model_dump(mode="json", exclude_none=True) for step in plan.steps],
+            "workers": plan.workers,
+            "worker_vcpus": float(plan.worker_vcpus),
+        },
+    }
+
+
+def payload_source(payloads: Payloads) -> dict[str, Any]:
+    """Where the bodies are: ``{"inline": [...]}`` or ``{"s3_uri": ...}``."""
+    return payloads.model_dump(mode="json", include={"inline", "s3_uri"}, exclude_none=True)
+
+
+def timeout_seconds(plan: LoadTestPlan, measurement: Measurement) -> int:
+    """After how long a load test is given up, seconds: its steps and all that may delay them."""
+    period = measurement.metric_period_seconds
+    steady = math.ceil(measurement.steady_seconds / period) * period
+    step = measurement.settle_seconds + period + steady
+    burst = _burst_seconds(plan.burst) if plan.burst else 0.0
+    return math.ceil(_START_SECONDS + burst + len(plan.steps) * step + _END_SECONDS)
+
+
+def _burst_seconds(burst: Burst) -> float:
+    doublings = math.log2(max(1.0, burst.max_concurrency / burst.start_concurrency))
+    stages = math.ceil(doublings) + 1
+    return stages * max(burst.stage_seconds, _LONGEST_STAGE_SECONDS) + _DRAIN_SECONDS

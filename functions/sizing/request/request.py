@@ -1,0 +1,426 @@
+"""The request of a sizing: what a user writes, validated, with every default written once.
+
+Lengths and patterns are those of the APIs that a value goes to, as botocore's service models have
+them, written for pydantic's regular expressions: these are anchored at the very end, not before a
+line break, and their ``\\d`` and ``\\w`` would take the digits and letters of every script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import unquote
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from sizing.errors import InvalidRequest
+from sizing.request.refusal import field_path, refusal
+
+#: Publish intervals that ``MetricsConfig.MetricPublishFrequencyInSeconds`` of an endpoint config
+#: accepts, seconds.
+METRIC_PERIODS_SECONDS = (10, 30, 60, 120, 180, 240, 300)
+
+#: SageMaker's own limit on an invocation, milliseconds: no answer takes longer.
+_LONGEST_INVOCATION_MS = 60_000
+#: Bytes of one value of a container's environment, and of all names and values together, as
+#: CreateModel takes them.
+_LONGEST_ENVIRONMENT_VALUE = 1024
+_ENVIRONMENT_BYTES = 32 * 1024
+#: Domains of ECR in AWS's partitions.
+_ECR_DOMAINS = (
+    "amazonaws.com",
+    "amazonaws.com.cn",
+    "amazonaws.eu",
+    "c2s.ic.gov",
+    "sc2s.sgov.gov",
+    "cloud.adc-e.uk",
+    "csp.hci.ic.gov",
+)
+
+#: What each pattern allows, in words.
+_PATTERNS: Final[dict[str, str]] = {}
+
+
+def _text(pattern: str, allowed: str, *, longest: int) -> Any:
+    """Constraints of a string; ``allowed`` says in words what the pattern takes."""
+    _PATTERNS[pattern] = allowed
+    return StringConstraints(pattern=pattern, max_length=longest)
+
+
+def _whole_characters(value: str) -> str:
+    """JSON can hold half a surrogate pair, which no encoding of text can."""
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError("must be text without halves of surrogate pairs")
+    return value
+
+
+def _names_an_object(uri: str) -> str:
+    """No segment that a proxy or a tool on the way could take for a step up, or leave out."""
+    _, _, bucket, *path = uri.split("/")
+    if ".." in bucket or any(unquote(segment) in ("", ".", "..") for segment in path):
+        raise ValueError("must be s3://bucket/key, without empty segments, . and .. in it")
+    return uri
+
+
+def _is_of_the_hub(model_id: str) -> str:
+    if ".." in model_id or "--" in model_id:
+        raise ValueError("must be a model id of the Hugging Face hub, which have no -- and ..")
+    return model_id
+
+
+Routing = Literal["LEAST_OUTSTANDING_REQUESTS", "RANDOM"]
+InstanceType = Annotated[
+    str,
+    _text(
+        r"^ml\.[a-z][a-z0-9-]*\.[a-z0-9-]+$",
+        "must be a SageMaker instance type such as ml.m5.xlarge",
+        longest=64,
+    ),
+]
+S3Uri = Annotated[
+    str,
+    _text(
+        r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[\p{L}\p{M}\p{N}\p{P}\p{S}]+$",
+        "must be s3://bucket/key, without spaces and control characters",
+        longest=1024,
+    ),
+    AfterValidator(_names_an_object),
+]
+ModelDataUrl = Annotated[
+    str,
+    _text(
+        r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[\p{L}\p{M}\p{N}\p{P}\p{S}]+\.tar\.gz$",
+        "must be s3://bucket/key.tar.gz, without spaces and control characters",
+        longest=1024,
+    ),
+    AfterValidator(_names_an_object),
+]
+_HUB_NAME = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
+HubModelId = Annotated[
+    str,
+    _text(
+        f"^({_HUB_NAME}/)?{_HUB_NAME}$",
+        "must be a model id of the Hugging Face hub, such as distilbert-base-uncased or "
+        "organization/name",
+        longest=200,
+    ),
+    AfterValidator(_is_of_the_hub),
+]
+_Version = Annotated[
+    str, _text(r"^[0-9]{1,4}(\.[0-9]{1,4}){1,3}$", "must be a version such as 4.17.0", longest=20)
+]
+#: Of models and model package groups.
+ResourceName = Annotated[
+    str,
+    _text(
+        r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$",
+        "must be letters, digits and hyphens, and begin and end with a letter or digit",
+        longest=63,
+    ),
+]
+ModelPackageArn = Annotated[
+    str,
+    _text(
+        r"^arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:[0-9]{12}:model-package/"
+        r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(/[0-9]{1,9})?$",
+        "must be an ARN such as arn:aws:sagemaker:us-east-1:123456789012:model-package/name/1",
+        longest=176,
+    ),
+]
+_domains = "|".join(_ECR_DOMAINS).replace(".", r"\.")
+_REPOSITORY_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+ImageUri = Annotated[
+    str,
+    _text(
+        rf"^[0-9]{{12}}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.({_domains})/"
+        rf"{_REPOSITORY_PART}(/{_REPOSITORY_PART})*"
+        r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$",
+        "must be an image in Amazon ECR, such as "
+        "123456789012.dkr.ecr.us-east-1.amazonaws.com/name:tag",
+        longest=255,
+    ),
+]
+EnvironmentName = Annotated[
+    str,
+    _text(
+        r"^[a-zA-Z_][a-zA-Z0-9_]*$",
+        "must have names of letters, digits and _ that don't begin with a digit",
+        longest=1024,
+    ),
+]
+#: Visible ASCII and spaces between: no line break could add a header of its own.
+HeaderValue = Annotated[
+    str,
+    _text(
+        r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$",
+        "must be printable ASCII without spaces around it, such as application/json",
+        longest=1024,
+    ),
+]
+_TAG = r"^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$"
+_TAG_ALLOWED = "may hold letters, digits, spaces and _ . : / = + - @"
+#: What a sizing does while another one of the same model runs.
+WhenLocked = Literal["WAIT", "FAIL"]
+
+
+class _Strict(BaseModel):
+    """No unknown fields, no silent conversion, no change after validation, no input in errors."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+class HuggingFaceModel(_Strict):
+    """A model of the Hugging Face hub, served by AWS's Hugging Face inference container."""
+
+    model_id: HubModelId
+    task: Annotated[
+        str, _text(r"^[a-z0-9-]+$", "must be a task such as text-classification", longest=60)
+    ]
+    transformers_version: _Version
+    pytorch_version: _Version
+    py_version: Annotated[
+        str, _text(r"^py[0-9]{2,3}$", "must be a Python version such as py312", longest=5)
+    ]
+
+
+class Container(_Strict):
+    """An inference container of the user's own."""
+
+    image_uri: ImageUri
+    model_data_url: ModelDataUrl | None = None
+    environment: Annotated[
+        dict[EnvironmentName, Annotated[str, AfterValidator(_whole_characters)]],
+        Field(max_length=100),
+    ] = Field(default_factory=dict)
+
+    @field_validator("environment")
+    @classmethod
+    def _fits_create_model(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, content in value.items():
+            if (size := len(content.encode())) > _LONGEST_ENVIRONMENT_VALUE:
+                raise ValueError(
+                    f"values take at most {_LONGEST_ENVIRONMENT_VALUE:,} bytes, "
+                    f"that of {field_path([name])} has {size:,}"
+                )
+        size = sum(len(name) + len(content.encode()) for name, content in value.items())
+        if size > _ENVIRONMENT_BYTES:
+            raise ValueError(
+                f"names and values may have {_ENVIRONMENT_BYTES:,} bytes together, got {size:,}"
+            )
+        return value
+
+
+_MODEL_KINDS = (
+    "hugging_face",
+    "model_package_arn",
+    "model_package_group",
+    "model_name",
+    "container",
+)
+
+
+class Model(_Strict):
+    """What is deployed: exactly one of the fields."""
+
+    hugging_face: HuggingFaceModel | None = None
+    model_package_arn: ModelPackageArn | None = None
+    model_package_group: ResourceName | None = None
+    model_name: ResourceName | None = None
+    container: Container | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Model:
+        given = [kind for kind in _MODEL_KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"exactly one of {', '.join(_MODEL_KINDS)} is needed, "
+                f"got {', '.join(given) or 'none'}"
+            )
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Name of the one field that is set."""
+        return next(kind for kind in _MODEL_KINDS if getattr(self, kind) is not None)
+
+
+class Payload(_Strict):
+    """One request body and how often it is sent, relative to the others."""
+
+    body: Annotated[str, AfterValidator(_whole_characters)]
+    weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
+    base64: bool = False
+
+
+class Payloads(_Strict):
+    """The bodies sent to the endpoint: inline, or a JSON Lines file of the same in S3."""
+
+    inline: Annotated[list[Payload], Field(min_length=1, max_length=100)] | None = None
+    s3_uri: S3Uri | None = None
+    content_type: HeaderValue = "application/json"
+    accept: HeaderValue = "application/json"
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Payloads:
+        if (self.inline is None) == (self.s3_uri is None):
+            raise ValueError("exactly one of inline, s3_uri is needed")
+        return self
+
+
+class Band(_Strict):
+    """The utilization asked for, percent of the busiest resource of an instance."""
+
+    min: Annotated[float, Field(gt=0, lt=100)] = 60.0
+    max: Annotated[float, Field(gt=0, le=100)] = 70.0
+
+    @model_validator(mode="after")
+    def _right_way_up(self) -> Band:
+        if self.min >= self.max:
+            raise ValueError(f"min ({self.min:g}) must be less than max ({self.max:g})")
+        return self
+
+    @property
+    def middle(self) -> float:
+        """The middle of the band, percent."""
+        return (self.min + self.max) / 2
+
+
+class Target(_Strict):
+    """What the endpoint must serve."""
+
+    tps: Annotated[float, Field(gt=0, le=1_000_000)]
+    utilization_percent: Band = Field(default_factory=Band)
+    model_latency_p99_ms: Annotated[float, Field(gt=0, le=_LONGEST_INVOCATION_MS)] | None = None
+    error_percent: Annotated[float, Field(ge=0, le=100)] = 0.1
+
+
+class Limits(_Strict):
+    """Where a sizing stops, with the best it knows by then."""
+
+    max_instances: Annotated[int, Field(ge=1, le=1000)] = 20
+    max_load_tests: Annotated[int, Field(ge=1, le=100)] = 8
+    max_cost_usd: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    #: Not over the state machine's own time-out, a day.
+    max_minutes: Annotated[float, Field(gt=0, le=1440)] | None = None
+    #: Keep to the account's quotas by lowering max_instances, instead of refusing the request.
+    lower_to_quota: bool = False
+
+
+class Measurement(_Strict):
+    """How long each step is held, and how often SageMaker publishes its metrics, seconds."""
+
+    metric_period_seconds: int = 10
+    steady_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
+    settle_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
+
+    @field_validator("metric_period_seconds")
+    @classmethod
+    def _published(cls, value: int) -> int:
+        if value not in METRIC_PERIODS_SECONDS:
+            allowed = ", ".join(map(str, METRIC_PERIODS_SECONDS))
+            raise ValueError(f"must be one of {allowed}, got {value}")
+        return value
+
+
+class Load(_Strict):
+    """Size of the Locust fleet; planned from the target rate where absent."""
+
+    workers: Annotated[int, Field(ge=1, le=200)] | None = None
+    worker_vcpus: Literal[1, 2, 4, 8, 16] | None = None
+
+
+class Request(_Strict):
+    """A sizing's request, as the state machine receives it."""
+
+    model: Model
+    instance_types: Annotated[list[InstanceType], Field(min_length=1, max_length=10)]
+    payloads: Payloads
+    target: Target
+    limits: Limits = Field(default_factory=Limits)
+    measurement: Measurement = Field(default_factory=Measurement)
+    routing: Routing = "LEAST_OUTSTANDING_REQUESTS"
+    load: Load = Field(default_factory=Load)
+    when_locked: WhenLocked = "WAIT"
+    #: Whether to start at the count that an earlier sizing of the same found.
+    use_history: bool = True
+    dry_run: bool = False
+    tags: Annotated[
+        dict[
+            Annotated[str, _text(_TAG, _TAG_ALLOWED, longest=128), Field(min_length=1)],
+            Annotated[str, _text(_TAG, _TAG_ALLOWED, longest=256)],
+        ],
+        Field(max_length=40),
+    ] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _content_headers_beside_payloads(cls, data: Any) -> Any:
+        """``content_type`` and ``accept`` may stand in ``payloads`` or beside it."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("payloads"), Mapping):
+            return data
+        beside = {key: data[key] for key in ("content_type", "accept") if key in data}
+        twice = sorted(beside.keys() & data["payloads"].keys())
+        if twice:
+            raise ValueError(f"{twice[0]} stands both in payloads and beside it; write it once")
+        kept = {key: value for key, value in data.items() if key not in beside}
+        return {**kept, "payloads": {**data["payloads"], **beside}}
+
+    @field_validator("instance_types")
+    @classmethod
+    def _no_type_twice(cls, value: list[str]) -> list[str]:
+        for instance_type in value:
+            if value.count(instance_type) > 1:
+                raise ValueError(f"{instance_type} is listed more than once")
+        return value
+
+    @field_validator("tags")
+    @classmethod
+    def _no_reserved_tags(cls, value: dict[str, str]) -> dict[str, str]:
+        for key in value:
+            if key.lower().startswith(("aws:", "endpoint-sizer:")):
+                raise ValueError(
+                    f"tag keys starting with aws: or endpoint-sizer: are reserved: {key}"
+                )
+        return value
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return Request.model_json_schema()
+
+
+def parse_request(data: object) -> Request:
+    """Validate a request.
+
+    Args:
+        data: The request as decoded JSON.
+
+    Raises:
+        InvalidRequest: Names the first field in error and what is allowed there.
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidRequest("request", f"must be a JSON object, got {type(data).__name__}")
+    try:
+        request = Request.model_validate(data)
+    except ValidationError as error:
+        raise refusal(error, _schema(), _PATTERNS) from None
+    least = 1 / request.measurement.steady_seconds
+    if request.target.tps < least:
+        raise InvalidRequest(
+            "target.tps",
+            f"must be {least:.3g} or more, or no request falls into measurement.steady_seconds; "
+            f"got {request.target.tps:g}",
+        )
+    return request

@@ -1,0 +1,50 @@
+"""A request, resolved: what all decisions of a sizing depend on besides the observations."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sizing.catalogue.instance import InstanceFacts
+from sizing.request.request import Request
+
+
+class Sizing(BaseModel):
+    """One sizing, resolved: everything its decisions depend on besides the observations."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sizing_id: str
+    #: The execution whose id it is; tags carry it, so that a sweep can ask whether it still runs.
+    execution_arn: str = ""
+    #: When the execution started, epoch seconds; bounds the time that is left.
+    started_at: float
+    region: str
+    request: Request
+    #: The candidates, in the order of the request's ``instance_types``.
+    candidates: tuple[InstanceFacts, ...]
+    #: Of the model; the same for all its sizings. And of what is sent to it.
+    model_key: str = ""
+    payload_fingerprint: str = ""
+    #: Instance count to try first, by type, from an earlier sizing of the same model and payload.
+    prior_counts: dict[str, int] = Field(default_factory=dict)
+    #: Workers that the earlier sizing's load test at that count needed, by type.
+    prior_workers: dict[str, int] = Field(default_factory=dict)
+    #: What the result must say about how the sizing was set up.
+    notes: tuple[str, ...] = ()
+
+    def max_instances(self, instance_type: str) -> int:
+        """Instances that a candidate may have at the most: the request's limit, or the quota's."""
+        lowered = self.facts(instance_type).max_instances
+        limit = self.request.limits.max_instances
+        return limit if lowered is None else min(limit, lowered)
+
+    def facts(self, instance_type: str) -> InstanceFacts:
+        """The facts of a candidate.
+
+        Raises:
+            KeyError: No candidate has that type.
+        """
+        for candidate in self.candidates:
+            if candidate.instance_type == instance_type:
+                return candidate
+        raise KeyError(instance_type)

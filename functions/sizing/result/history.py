@@ -1,0 +1,217 @@
+"""What earlier sizings came to: a summary of each, and what follows from it for the next one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from sizing.load_test.fleet import worker_vcpus
+from sizing.load_test.observation import LoadTestRecord
+from sizing.load_test.plan import Purpose
+from sizing.request.request import Request
+from sizing.request.sizing import Sizing
+from sizing.result.result import Result
+from sizing.search.answer import Status
+
+_PARTITION_PREFIX: Final = "model#"
+
+#: Farthest target that an earlier count is scaled to, as a factor either way. Beyond it a baseline
+#: on one instance costs less than a fleet of the wrong size.
+_FARTHEST: Final = 2.0
+#: Share of the band's upper edge that a scaled count aims under: between two rates a fleet's cost
+#: of a request differs by a percent or two.
+_AIM: Final = 0.98
+#: Resources whose use grows with the rate per instance, so that it tells the count.
+_UTILIZATION: Final = ("CPU", "GPU")
+
+
+class Summary(BaseModel):
+    """A sizing in the history: an item of the table, without its keys."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sizing_id: str
+    execution_arn: str
+    model_key: str
+    status: Status
+    #: ISO 8601, UTC.
+    started_at: str
+    finished_at: str
+    #: Name of the error of one that failed.
+    error: str | None = None
+    result_uri: str
+    load_tests: int
+    # What was asked for.
+    instance_types: tuple[str, ...]
+    payload_fingerprint: str
+    routing: str
+    target_tps: float
+    band_min_percent: float
+    band_max_percent: float
+    model_latency_p99_limit_ms: float | None = None
+    error_percent_limit: float
+    # What was found; only of one that is SIZED.
+    instance_type: str | None = None
+    instance_count: int | None = None
+    tps: float | None = None
+    utilization_percent: float | None = None
+    in_band: bool | None = None
+    limiting_resource: str | None = None
+    hourly_cost_usd: float | None = None
+    #: Load generator of the load test that verified it.
+    workers: int | None = None
+    worker_vcpus: int | None = None
+    #: When it is deleted, epoch seconds.
+    expires_at: int
+
+    def item(self) -> dict[str, Any]:
+        """The item: what has a value, under keys that are the same for the same sizing.
+
+        The sort key begins with the start, in whose order sizings of one model also end: they run
+        one at a time. When one ended would not be the same if it is recorded twice.
+        """
+        return {
+            "pk": partition(self.model_key),
+            "sk": f"{self.started_at}#{self.sizing_id}",
+            **self.model_dump(mode="json", exclude_none=True),
+        }
+
+
+class Priors(BaseModel):
+    """Where a sizing starts, by instance type."""
+
+    model_config = ConfigDict(frozen=True)
+
+    counts: dict[str, int]
+    workers: dict[str, int]
+
+
+def partition(model_key: str) -> str:
+    """Partition key of a model's history."""
+    return _PARTITION_PREFIX + model_key
+
+
+def summary(
+    sizing: Sizing,
+    result: Result,
+    history: Sequence[LoadTestRecord],
+    *,
+    result_uri: str,
+    expires_at: float,
+) -> Summary:
+    """The summary of a sizing that has ended.
+
+    Args:
+        sizing: The sizing.
+        result: What it came to.
+        history: Its load tests.
+        result_uri: Where the whole result is.
+        expires_at: When the result is deleted, epoch seconds.
+    """
+    request, found = sizing.request, result.recommendation
+    verified = [
+        record
+        for record in history
+        if found is not None
+        and record.observations
+        and record.purpose is Purpose.VERIFY
+        and (record.instance_type, record.instance_count)
+        == (found.instance_type, found.instance_count)
+    ]
+    return Summary(
+        sizing_id=sizing.sizing_id,
+        execution_arn=sizing.execution_arn,
+        model_key=sizing.model_key,
+        status=result.status,
+        started_at=result.sizing.started_at or result.sizing.finished_at,
+        finished_at=result.sizing.finished_at,
+        error=result.error.name if result.error is not None else None,
+        result_uri=result_uri,
+        load_tests=result.sizing.load_tests,
+        instance_types=tuple(request.instance_types),
+        payload_fingerprint=sizing.payload_fingerprint,
+        routing=request.routing,
+        target_tps=request.target.tps,
+        band_min_percent=request.target.utilization_percent.min,
+        band_max_percent=request.target.utilization_percent.max,
+        model_latency_p99_limit_ms=request.target.model_latency_p99_ms,
+        error_percent_limit=request.target.error_percent,
+        instance_type=found.instance_type if found else None,
+        instance_count=found.instance_count if found else None,
+        tps=found.tps if found else None,
+        utilization_percent=found.utilization_percent if found else None,
+        in_band=found.in_band if found else None,
+        limiting_resource=found.limiting_resource if found else None,
+        hourly_cost_usd=found.hourly_cost_usd if found else None,
+        workers=verified[-1].workers if verified else None,
+        worker_vcpus=verified[-1].worker_vcpus if verified else None,
+        expires_at=int(expires_at),
+    )
+
+
+def priors(request: Request, fingerprint: str, earlier: Iterable[Mapping[str, Any]]) -> Priors:
+    """The counts that earlier sizings of the same model found for the same payload.
+
+    A count is taken from the latest one that also had the same routing and the same conditions on
+    utilization, latency and errors; it is scaled to the target where that is not far. It is only
+    where the search starts: a load test verifies it like any other count.
+
+    Args:
+        request: The request.
+        fingerprint: Of its payloads.
+        earlier: Items of the model's history, the latest first; read no further than needed.
+    """
+    counts: dict[str, int] = {}
+    workers: dict[str, int] = {}
+    for item in earlier:
+        if len(counts) == len(request.instance_types):
+            break
+        if item.get("status") != Status.SIZED or item.get("payload_fingerprint") != fingerprint:
+            continue
+        found = Summary.model_validate(item)
+        if found.instance_type not in request.instance_types or found.instance_type in counts:
+            continue
+        count = _scaled_count(request, found)
+        if count is not None:
+            counts[found.instance_type] = count
+            workers[found.instance_type] = _scaled_workers(request, found)
+    return Priors(counts=counts, workers=workers)
+
+
+def _scaled_count(request: Request, found: Summary) -> int | None:
+    """The count to start at for the request's target; None if the earlier one tells nothing."""
+    target = request.target
+    asked = (
+        request.routing,
+        target.utilization_percent.min,
+        target.utilization_percent.max,
+        target.model_latency_p99_ms,
+        target.error_percent,
+    )
+    answered = (
+        found.routing,
+        found.band_min_percent,
+        found.band_max_percent,
+        found.model_latency_p99_limit_ms,
+        found.error_percent_limit,
+    )
+    ratio = target.tps / found.target_tps
+    if asked != answered or found.instance_count is None:
+        return None
+    if not 1 / _FARTHEST <= ratio <= _FARTHEST:
+        return None
+    if ratio == 1:
+        return found.instance_count
+    if found.limiting_resource in _UTILIZATION and found.utilization_percent is not None:
+        # What one instance does at the same rate, it does in a fleet of any size.
+        busy = found.utilization_percent * found.instance_count * ratio
+        return max(math.ceil(busy / (target.utilization_percent.max * _AIM)), 1)
+    return max(math.ceil(found.instance_count * ratio), 1)
+
+
+def _scaled_workers(request: Request, found: Summary) -> int:
+    vcpus = (found.workers or 1) * (found.worker_vcpus or 1) * request.target.tps / found.target_tps
+    return max(math.ceil(vcpus / worker_vcpus(request, request.target.tps)), 1)

@@ -1,0 +1,239 @@
+"""What a finished sizing tells people and machines: a sentence, a short message, an event."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from sizing.load_test.verdict import SERVED_SHARE
+from sizing.result.failure import RETRY_IN_WORDS
+from sizing.result.result import CandidateResult, Recommendation, Result
+from sizing.search.answer import CandidateStatus, Status
+
+EVENT_SOURCE = "endpoint-sizer"
+EVENT_DETAIL_TYPE = "Endpoint Sizing Finished"
+
+#: SNS takes subjects of less than 100 ASCII characters, without line breaks.
+_LONGEST_SUBJECT = 99
+#: EventBridge takes entries of 256 KB; rules and people need no more than this of a sentence.
+_LONGEST_SENTENCE = 1000
+_LABEL_WIDTH = 13
+
+
+def model_label(request: object) -> str:
+    """What the request names as the model, short; works on a request of any shape."""
+    model = request.get("model") if isinstance(request, Mapping) else None
+    if not isinstance(model, Mapping):
+        return "unknown model"
+    for kind, value in model.items():
+        if isinstance(value, str) and value:
+            name = value.rpartition(":model-package/")[2] if kind.endswith("_arn") else value
+            return _one_line(name, 200)
+        if isinstance(value, Mapping):
+            named = value.get("model_id") or value.get("image_uri")
+            if isinstance(named, str):
+                return _one_line(named, 200)
+    return "unknown model"
+
+
+def sentence(result: Result) -> str:
+    """The answer in a sentence."""
+    if result.recommendation is not None:
+        return _recommended(result.recommendation, _target_tps(result.sizing.request))
+    if result.status is Status.DRY_RUN:
+        return _estimated(result)
+    if result.status is Status.TARGET_NOT_MET:
+        limit = f" ({result.limit})" if result.limit else ""
+        return f"Target not met{limit}: {result.reason}"
+    return f"Failed ({result.error.name}): {result.error.cause}" if result.error else result.reason
+
+
+def subject(result: Result) -> str:
+    """Subject of the notification: ASCII, under 100 characters, one line."""
+    model = model_label(result.sizing.request)
+    if result.recommendation is not None:
+        seen = result.recommendation
+        head = f"{result.status}: {seen.instance_count} x {seen.instance_type}"
+    else:
+        head = f"{result.status}: {result.error.name}" if result.error else str(result.status)
+    text = f"{head} for {model}".encode("ascii", "replace").decode()
+    return _one_line(text, _LONGEST_SUBJECT)
+
+
+def message(result: Result, *, result_uri: str, report_uri: str | None) -> str:
+    """The notification's text: the answer first, then its cost, then where to read on."""
+    facts = [
+        ("Model", model_label(result.sizing.request)),
+        *_facts(result),
+        ("Sizing", f"{result.sizing.id}, {_load_tests(result)}{_took(result)}{_own_cost(result)}"),
+        ("Report", report_uri or "could not be written; the result holds all figures"),
+        ("Result", result_uri),
+        ("Execution", result.sizing.execution_arn),
+    ]
+    lines = [sentence(result), ""]
+    lines += [f"{label + ':':<{_LABEL_WIDTH}}{text}" for label, text in facts if text]
+    if result.notes:
+        lines += ["", *(f"Note: {note}" for note in result.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def event_detail(
+    result: Result, *, result_uri: str, report_uri: str | None
+) -> dict[str, str | int | float | bool | None]:
+    """Detail of the EventBridge event: what a rule may want to match, and where the rest is."""
+    seen = result.recommendation
+    return {
+        "sizing_id": result.sizing.id,
+        "status": str(result.status),
+        "model": model_label(result.sizing.request),
+        "reason": _one_line(result.reason, _LONGEST_SENTENCE),
+        "limit": result.limit,
+        "instance_type": seen.instance_type if seen else None,
+        "instance_count": seen.instance_count if seen else None,
+        "tps": seen.tps if seen else None,
+        "utilization_percent": seen.utilization_percent if seen else None,
+        "in_band": seen.in_band if seen else None,
+        "hourly_cost_usd": seen.hourly_cost_usd if seen else None,
+        "cost_per_million_usd": seen.cost_per_million_usd if seen else None,
+        "sizing_cost_usd": result.sizing.cost_usd,
+        "error": result.error.name if result.error else None,
+        "retry": str(result.error.retry) if result.error else None,
+        "cause": _one_line(result.error.cause, _LONGEST_SENTENCE) if result.error else None,
+        "execution_arn": result.sizing.execution_arn,
+        "result_uri": result_uri,
+        "report_uri": report_uri,
+    }
+
+
+def usd(amount: float | None) -> str:
+    """An amount of money as it is read: cents, and more digits where cents would show nothing."""
+    if amount is None:
+        return "unknown"
+    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.3g}"
+
+
+def rate(tps: float) -> str:
+    """A rate without digits that mean nothing: 999.873 is 1,000, 3.456 is 3.46."""
+    return f"{tps:,.0f}" if tps >= 100 else f"{tps:.3g}"
+
+
+def milliseconds(latency_ms: float | None) -> str:
+    """A latency with three significant digits."""
+    if latency_ms is None:
+        return "-"
+    return f"{latency_ms:,.0f} ms" if latency_ms >= 100 else f"{latency_ms:.3g} ms"
+
+
+def _target_tps(request: object) -> float | None:
+    target = request.get("target") if isinstance(request, Mapping) else None
+    tps = target.get("tps") if isinstance(target, Mapping) else None
+    return tps if isinstance(tps, int | float) else None
+
+
+def _recommended(seen: Recommendation, target_tps: float | None) -> str:
+    # A rate that counts as served is named by the target: its last percent is chance.
+    met = target_tps is not None and seen.tps >= SERVED_SHARE * target_tps
+    tps = target_tps if target_tps is not None and met else seen.tps
+    serve = "instance serves" if seen.instance_count == 1 else "instances serve"
+    cost = ""
+    if seen.hourly_cost_usd is not None:
+        cost = f", for {usd(seen.hourly_cost_usd)} per hour"
+    return (
+        f"{seen.instance_count} {seen.instance_type} {serve} {rate(tps)} requests per second "
+        f"at {seen.utilization_percent:.1f} % utilization{cost}."
+    )
+
+
+def _estimated(result: Result) -> str:
+    estimate = result.estimate or {}
+    parts = []
+    cost, minutes, tests = (estimate.get(key) for key in ("cost_usd", "minutes", "load_tests"))
+    if isinstance(tests, int | float):
+        parts.append(f"about {tests:g} load test{'' if tests == 1 else 's'}")
+    if isinstance(minutes, int | float):
+        parts.append(f"{minutes:,.0f} minutes")
+    if isinstance(cost, int | float):
+        parts.append(usd(cost))
+    if not parts:
+        return result.reason
+    return f"Dry run: the request is valid; sizing it would take {_joined(parts)}."
+
+
+def _facts(result: Result) -> Iterator[tuple[str, str | None]]:
+    seen = result.recommendation
+    if seen is not None:
+        yield (
+            "Cost",
+            f"{usd(seen.hourly_cost_usd)} per hour"
+            + (
+                f", {usd(seen.cost_per_million_usd)} per million requests"
+                if seen.cost_per_million_usd is not None
+                else ""
+            ),
+        )
+        yield (
+            "Latency",
+            f"p99 {milliseconds(seen.model_latency_ms.p99)} in the model, "
+            f"{milliseconds(seen.client_latency_ms.p99)} at the client; "
+            f"errors {seen.error_percent:.3g} %",
+        )
+        if not seen.in_band:
+            yield "Band", f"outside the band asked for. {result.reason}"
+        if seen.autoscaling is not None:
+            advice = seen.autoscaling
+            yield (
+                "Autoscaling",
+                f"{advice.metric} {advice.target_value:g}, "
+                f"{advice.min_capacity} to {advice.max_capacity} instances",
+            )
+    if result.error is not None:
+        yield "What to do", result.error.advice
+        yield "Start again", RETRY_IN_WORDS[result.error.retry]
+    if seen is None:
+        for candidate in result.candidates:
+            if candidate.reason in result.reason:
+                continue
+            yield "Candidate", f"{candidate.instance_type}: {_candidate(candidate)}"
+
+
+def _candidate(candidate: CandidateResult) -> str:
+    text = f"{candidate.status}. {candidate.reason}"
+    if candidate.status is CandidateStatus.NOT_VERIFIED and candidate.instance_count is not None:
+        text += f" Predicted: {candidate.instance_count} instances"
+        if candidate.hourly_cost_usd is not None:
+            text += f", {usd(candidate.hourly_cost_usd)} per hour"
+        text += "."
+    return _one_line(text, _LONGEST_SENTENCE)
+
+
+def _load_tests(result: Result) -> str:
+    count = result.sizing.load_tests
+    return f"{count or 'no'} load test{'' if count == 1 else 's'}"
+
+
+def minutes_taken(result: Result) -> float | None:
+    """From the execution's start to the recording of its result, minutes; None if unknown."""
+    if result.sizing.started_at is None:
+        return None
+    start, end = map(datetime.fromisoformat, (result.sizing.started_at, result.sizing.finished_at))
+    return max(0.0, (end - start).total_seconds() / 60)
+
+
+def _took(result: Result) -> str:
+    minutes = minutes_taken(result)
+    return "" if minutes is None else f" in {minutes:.3g} min"
+
+
+def _own_cost(result: Result) -> str:
+    cost = result.sizing.cost_usd
+    return "" if cost is None else f", which cost about {usd(cost)}"
+
+
+def _joined(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def _one_line(text: str, longest: int) -> str:
+    text = re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()
+    return text if len(text) <= longest else text[: longest - 3] + "..."
