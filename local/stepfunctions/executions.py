@@ -1,0 +1,132 @@
+"""Executions from start to end: their names, their history, and what their end is called."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partialmethod
+from typing import Any
+
+from moto.stepfunctions.parser.api import ExecutionStatus
+from moto.stepfunctions.parser.asl.eval.environment import Environment
+from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
+from moto.stepfunctions.parser.asl.eval.program_state import (
+    ProgramEnded,
+    ProgramError,
+    ProgramStopped,
+    ProgramTimedOut,
+)
+from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication
+from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
+from moto.stepfunctions.parser.models import StepFunctionsParserBackend
+
+from local.patches import Patch
+
+
+@dataclass(frozen=True)
+class HistoryEvent:
+    """An event of an execution's history, as GetExecutionHistory returns it."""
+
+    execution_arn: str
+    event: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ExecutionEnd:
+    """What EventBridge says of an execution that has ended."""
+
+    execution_arn: str
+    state_machine_arn: str
+    name: str
+    status: str
+    input: str
+    output: str | None
+    error: str | None
+    cause: str | None
+
+
+def patches(
+    *, on_event: Callable[[HistoryEvent], None], on_end: Callable[[ExecutionEnd], None]
+) -> Iterator[Patch]:
+    """What to replace in moto.
+
+    Args:
+        on_event: Called with every event of every execution, in the thread that made it.
+        on_end: Called after an execution has ended.
+    """
+    yield Patch(StepFunctionsParserBackend, "start_execution", _start_named_execution)
+    yield Patch(Environment, "set_error", _set_error_unless_stopped)
+    yield Patch(ExecutionWorker, "_get_evaluation_environment", _environment_with_name)
+    yield Patch(EventManager, "_publish_history_event", partialmethod(_publish, on_event))
+    yield Patch(BaseExecutionWorkerCommunication, "terminated", partialmethod(_terminated, on_end))
+
+
+_start_execution = vars(StepFunctionsParserBackend)["start_execution"]
+
+
+def _start_named_execution(
+    self: Any, state_machine_arn: str, name: str | None = None, *args: Any, **others: Any
+) -> Any:
+    """An execution without a name gets one of its own; moto calls them all None."""
+    return _start_execution(self, state_machine_arn, name or str(uuid.uuid4()), *args, **others)
+
+
+_set_error = vars(Environment)["set_error"]
+
+
+def _set_error_unless_stopped(self: Any, error: Any) -> None:
+    """An aborted execution is ABORTED, whatever its states stumble over on their way out."""
+    if not isinstance(self._program_state, ProgramStopped | ProgramTimedOut):
+        _set_error(self, error)
+
+
+_environment = vars(ExecutionWorker)["_get_evaluation_environment"]
+
+
+def _environment_with_name(self: Any) -> Any:
+    """Lets the events of an execution say whose they are."""
+    env = _environment(self)
+    env.event_manager.execution_arn = self._evaluation_details.execution_details.arn
+    return env
+
+
+_publish_history_event = vars(EventManager)["_publish_history_event"]
+
+
+def _publish(manager: Any, on_event: Callable[[HistoryEvent], None], **event: Any) -> None:
+    _publish_history_event(manager, **event)
+    on_event(HistoryEvent(manager.execution_arn, manager._history_event_list[-1]))
+
+
+def _terminated(communication: Any, on_end: Callable[[ExecutionEnd], None]) -> None:
+    """The status is set last: who sees it sees the output, which is JSON even of a string."""
+    execution = communication.execution
+    state = execution.exec_worker.env.program_state()
+    execution.stop_date = datetime.now(UTC)
+    status = ExecutionStatus.FAILED
+    if isinstance(state, ProgramEnded):
+        status = ExecutionStatus.SUCCEEDED
+        execution.output = json.dumps(execution.exec_worker.env.states.get_input())
+    elif isinstance(state, ProgramError):
+        failure: Any = state.error or {}
+        execution.error, execution.cause = failure.get("error"), failure.get("cause")
+    elif isinstance(state, ProgramStopped):
+        status = ExecutionStatus.ABORTED
+    elif isinstance(state, ProgramTimedOut):
+        status = ExecutionStatus.TIMED_OUT
+    execution.exec_status = status
+    on_end(
+        ExecutionEnd(
+            execution_arn=execution.exec_arn,
+            state_machine_arn=execution.state_machine_arn,
+            name=execution.name,
+            status=status.value,
+            input=execution.execution_input,
+            output=execution.output,
+            error=execution.error,
+            cause=execution.cause,
+        )
+    )
