@@ -21,8 +21,9 @@ from typing import Any
 
 from moto.awslambda.models import LambdaFunction
 
+from local.cloudformation import TemplateError
 from local.patches import Patch
-from local.template import Function, TemplateError
+from local.template import Function
 
 _logger = logging.getLogger(__name__)
 

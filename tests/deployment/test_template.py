@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from local.template import load_template
+from local.cloudformation import load_template
 from tools.state_machines import integrations
 from tools.state_machines.definition import load
 

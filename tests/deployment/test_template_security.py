@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from local.template import load_template
+from local.cloudformation import load_template
 
 TEMPLATE: dict[str, Any] = load_template(Path(__file__).parents[2] / "template.yaml")
 ACCOUNT = {"Ref": "AWS::AccountId"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from local.template import load_template
+from local.cloudformation import load_template
 from local.unique_keys import load_yaml
 
 #: A made-up account, for the ARNs that stand in for substitutions.

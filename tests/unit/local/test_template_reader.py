@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from local.template import Stack, TemplateError, load_template
+from local.cloudformation import TemplateError, load_template
+from local.template import Stack
 
 ROOT = Path(__file__).parents[3]
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from local.cloudformation import load_template
 from local.jsonata import evaluate
-from local.template import load_template
 
 ROOT = Path(__file__).parents[3]
 MACHINES = ("sizing", "load_test", "clean_up", "nightly")
