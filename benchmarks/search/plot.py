@@ -18,8 +18,9 @@ from benchmarks.search.ways import Bench, search
 from sizing.load_test.observation import LoadTestRecord
 from sizing.load_test.plan import LoadTestPlan
 from sizing.search.answer import Answer
-from sizing.search.evidence import Evidence, evidence_of
+from sizing.search.prediction import predict
 from sizing.search.search import baseline, next_load_test
+from sizing.search.seen import Seen, see
 
 BASELINE_COLOUR, VERIFY_COLOUR, FIT_COLOUR = "#4477aa", "#ee6677", "#222222"
 BAND = (world.LOWER_EDGE, world.UPPER_EDGE)
@@ -54,8 +55,8 @@ def _fit(axes: Axes, seed: int) -> None:
         step = next_load_test(bench.sizing, history)
     found = step.candidates[0].instance_count or 1
     request = bench.sizing.request
-    _curve(axes, evidence_of(request, facts, history[:1]), found, BASELINE_COLOUR, "baseline")
-    _curve(axes, evidence_of(request, facts, history), found, FIT_COLOUR, "all load tests")
+    _curve(axes, see(request, facts, history[:1]), found, BASELINE_COLOUR, "baseline")
+    _curve(axes, see(request, facts, history), found, FIT_COLOUR, "all load tests")
     for record in history:
         colour = BASELINE_COLOUR if record is history[0] else VERIFY_COLOUR
         axes.plot(
@@ -85,10 +86,11 @@ def _shown(seed: int) -> world.Endpoint:
         index += 1
 
 
-def _curve(axes: Axes, evidence: Evidence, count: int, colour: str, label: str) -> None:
-    fitted = evidence.utilization
-    if fitted is None:
+def _curve(axes: Axes, seen: Seen, count: int, colour: str, label: str) -> None:
+    predicted = predict(seen)
+    if predicted is None:
         raise ValueError("nothing was seen")
+    fitted = predicted.utilization
     levels = [40 + step for step in range(51)]
     rates = [fitted.tps_at(level, count) for level in levels]
     errors = [fitted.error_at(level, count) for level in levels]

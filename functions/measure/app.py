@@ -16,7 +16,7 @@ from sizing.clean_up import names
 from sizing.errors import LoadTestFailed
 from sizing.load_test import verdict
 from sizing.load_test.locust_result import LocustResult
-from sizing.load_test.measurement import observe, queries
+from sizing.load_test.measurement import Measured, Metrics, observe, queries
 from sizing.load_test.observation import LoadTestRecord, Observation
 from sizing.load_test.plan import LoadTestPlan
 from sizing.request.sizing import Sizing
@@ -107,12 +107,8 @@ def _observations(
         seen = observe(
             step,
             window,
-            facts,
-            data,
-            instance_count=event.plan.instance_count,
-            period_seconds=period,
-            waited_seconds=waited_seconds,
-            clock=result.clock,
+            Measured(facts, event.plan.instance_count, period),
+            Metrics(data, waited_seconds, result.clock),
         )
         if changed:
             reasons = f"{seen.invalid}; {changed}" if seen.invalid else changed

@@ -27,7 +27,7 @@ from sizing.load_test.observation import LoadTestRecord
 from sizing.request.sizing import Sizing
 from sizing.result import history, message
 from sizing.result.failure import Failure, failure
-from sizing.result.result import Result, build_result
+from sizing.result.result import Ending, Execution, Result, build_result
 from sizing.search.answer import Answer, Status
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -66,21 +66,22 @@ def handler(event: Mapping[str, Any], _context: LambdaContext) -> dict[str, Any]
     records = _records(event.get("history"), notes)
     finished_at = time.time()
     timelines = _timelines(records, notes)
-    document = build_result(
-        sizing_id=sizing_id,
-        finished_at=finished_at,
-        sizing=sizing,
-        history=records,
+    ending = Ending(
         answer=_read(Answer, event.get("answer"), "answer", notes),
         failure=_failure(event.get("failure")),
         dry_run=event.get("dry_run") is True,
         estimate=_object(_written(event.get("estimate"), "estimate", notes)) or None,
-        cost_usd=_cost(sizing, records, finished_at),
-        request=_written(event.get("request"), "request", notes),
-        execution_arn=_text(arn),
+    )
+    ran = Execution(
+        sizing_id=sizing_id,
+        finished_at=finished_at,
         started_at=_epoch(execution.get("started_at")),
+        arn=_text(arn),
+        request=_written(event.get("request"), "request", notes),
+        cost_usd=_cost(sizing, records, finished_at),
         notes=notes,
     )
+    document = build_result(ran, ending, sizing, records)
     return _recorded(document, timelines, sizing, records)
 
 

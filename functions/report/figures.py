@@ -18,7 +18,8 @@ from sizing.load_test.verdict import usable
 from sizing.request.request import Request
 from sizing.result.message import milliseconds, rate
 from sizing.result.result import CandidateResult, LoadTestResult, Result
-from sizing.search.evidence import Evidence
+from sizing.search.prediction import Prediction, predict
+from sizing.search.seen import see
 
 #: One colour a candidate; told apart on white and on black, and without red and green.
 CANDIDATE_COLOURS = (
@@ -180,9 +181,10 @@ def _fit_line(
     candidate: CandidateResult, points: Sequence[_Point], request: Request
 ) -> tuple[list[float], list[float]] | None:
     """The search's fit of utilization, from no load to a little beyond the last point."""
-    fit = _evidence(candidate, request).utilization
-    if fit is None:
+    predicted = _predicted(candidate, request)
+    if predicted is None:
         return None
+    fit = predicted.utilization
     instances = max(point.load_test.instance_count for point in points)
     last = max(point.tps_per_instance for point in points) * 1.1
     xs = [last * (i + 1) / _FIT_POINTS for i in range(_FIT_POINTS)]
@@ -191,29 +193,27 @@ def _fit_line(
     return [x for x, _ in shown], [y for _, y in shown]
 
 
-def _evidence(candidate: CandidateResult, request: Request) -> Evidence:
+def _predicted(candidate: CandidateResult, request: Request) -> Prediction | None:
     """What the search knew of a candidate."""
-    return Evidence(
-        request=request,
-        facts=InstanceFacts(
-            instance_type=candidate.instance_type,
-            vcpus=candidate.vcpus or 1,
-            gpus=candidate.gpus or 0,
-            memory_gib=candidate.memory_gib or 1,
-        ),
-        records=tuple(
-            LoadTestRecord(
-                load_test_id=each.load_test_id,
-                instance_type=candidate.instance_type,
-                instance_count=each.instance_count,
-                purpose=each.purpose,
-                saturation_tps=each.saturation_tps,
-                observations=each.observations,
-                error=each.error,
-            )
-            for each in candidate.load_tests
-        ),
+    facts = InstanceFacts(
+        instance_type=candidate.instance_type,
+        vcpus=candidate.vcpus or 1,
+        gpus=candidate.gpus or 0,
+        memory_gib=candidate.memory_gib or 1,
     )
+    records = [
+        LoadTestRecord(
+            load_test_id=each.load_test_id,
+            instance_type=candidate.instance_type,
+            instance_count=each.instance_count,
+            purpose=each.purpose,
+            saturation_tps=each.saturation_tps,
+            observations=each.observations,
+            error=each.error,
+        )
+        for each in candidate.load_tests
+    ]
+    return predict(see(request, facts, records))
 
 
 def _mark_answer(figure: Any, result: Result) -> None:

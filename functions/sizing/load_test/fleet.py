@@ -43,7 +43,7 @@ class LoadFleet:
 def plan_fleet(
     request: Request,
     peak_tps: float,
-    seen: Sequence[LoadTestRecord] = (),
+    driven: float | None = None,
     *,
     at_least: int = 1,
 ) -> LoadFleet:
@@ -52,18 +52,17 @@ def plan_fleet(
     Args:
         request: Its ``load`` wins over any plan.
         peak_tps: Highest rate the load test will offer, per second.
-        seen: Load tests of this sizing so far: what their workers' CPU showed is used.
+        driven: ``measured_tps_per_vcpu`` of the sizing's load tests so far.
         at_least: Fewest workers, because fewer were too few before.
     """
     vcpus = worker_vcpus(request, peak_tps)
     if request.load.workers is not None:
         return LoadFleet(request.load.workers, vcpus, "as the request says")
     trusted = trusted_tps_per_vcpu(request.payloads)
-    measured = _measured_tps_per_vcpu(seen)
-    rate = trusted if measured is None else min(measured, 4 * trusted)
+    rate = trusted if driven is None else min(driven, 4 * trusted)
     needed = max(math.ceil(peak_tps / (rate * vcpus)), 1)
     workers = min(max(needed, at_least), _MOST_WORKERS)
-    source = "trusted" if measured is None else "measured"
+    source = "trusted" if driven is None else "measured"
     reason = f"{peak_tps:.0f} TPS at {rate:.0f} TPS a vCPU ({source})"
     if vcpus > 1 and request.load.worker_vcpus is None:
         reason += f", on {vcpus} vCPUs each to keep them few"
@@ -109,7 +108,7 @@ def _body_bytes(payloads: Payloads) -> float:
     )
 
 
-def _measured_tps_per_vcpu(seen: Sequence[LoadTestRecord]) -> float | None:
+def measured_tps_per_vcpu(seen: Sequence[LoadTestRecord]) -> float | None:
     """Rate of one worker vCPU at the planned CPU, from the busiest load test; None if unknown.
 
     CPU is taken as a line over the rate: what a worker uses at rest does not grow with it. At

@@ -85,17 +85,38 @@ def queries(window: Window, facts: InstanceFacts, period_seconds: int) -> tuple[
     return tuple(dict.fromkeys(needed))  # where the window has no longer tile, p99 is there twice
 
 
-def observe(
-    step: LocustStep,
-    window: Window,
-    facts: InstanceFacts,
-    data: MetricData,
-    *,
-    instance_count: int,
-    period_seconds: int,
-    waited_seconds: float,
-    clock: ClockOffset | None = None,
-) -> Observation:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is measured, and how.
+
+    Args:
+        facts: The instance type.
+        instance_count: Instances that should have reported.
+        period_seconds: The endpoint's metric period.
+    """
+
+    facts: InstanceFacts
+    instance_count: int
+    period_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What CloudWatch answered, and when.
+
+    Args:
+        data: Its answer to ``queries``.
+        waited_seconds: How long ago the load test ended. After ``LONGEST_DELAY_SECONDS`` what
+            is missing makes the observation invalid, and is no longer waited for.
+        clock: How far AWS's clock was ahead of the leader's; None if unknown.
+    """
+
+    data: MetricData
+    waited_seconds: float
+    clock: ClockOffset | None = None
+
+
+def observe(step: LocustStep, window: Window, measured: Measured, metrics: Metrics) -> Observation:
     """The observation of one step.
 
     Utilization is the busiest resource's: of a type with GPUs, the busier of GPU and CPU. It is
@@ -108,18 +129,14 @@ def observe(
     Args:
         step: Locust's figures.
         window: Its steady window.
-        facts: The instance type.
-        data: CloudWatch's answer to ``queries``.
-        instance_count: Instances that should have reported.
-        period_seconds: The endpoint's metric period.
-        waited_seconds: How long ago the load test ended. After ``LONGEST_DELAY_SECONDS`` what
-            is missing makes the observation invalid, and is no longer waited for.
-        clock: How far AWS's clock was ahead of the leader's; None if unknown.
+        measured: The endpoint.
+        metrics: CloudWatch's figures.
 
     Raises:
         MetricsIncomplete: Data are missing and may still come, or there are none to go by.
     """
-    read = _Readings(data, _Queries(window, period_seconds), window, period_seconds)
+    facts, instance_count, period = measured.facts, measured.instance_count, measured.period_seconds
+    read = _Readings(metrics.data, _Queries(window, period), window, period)
     resources = [("CPUUtilization", "CPU", facts.vcpus)]
     if facts.gpus:
         resources.append(("GPUUtilization", "GPU", facts.gpus))
@@ -131,10 +148,10 @@ def observe(
         *(fault for fault in missing if fault),
         *(read.extra_samples(metric, instance_count) for metric, _, _ in resources),
         read.disagreement(step),
-        clocks_apart(clock, window),
+        clocks_apart(metrics.clock, window),
     ]
     no_utilization = not all(read.samples(metric) for metric, _, _ in resources)
-    if no_utilization or (any(missing) and waited_seconds <= LONGEST_DELAY_SECONDS):
+    if no_utilization or (any(missing) and metrics.waited_seconds <= LONGEST_DELAY_SECONDS):
         raise MetricsIncomplete("; ".join(fault for fault in missing if fault))
 
     # The busiest: the one whose mean is the highest share of what an instance has.

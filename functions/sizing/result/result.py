@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import floor, isfinite, log10
 from typing import Any
@@ -29,7 +30,8 @@ from sizing.result import autoscaling
 from sizing.result.autoscaling import Autoscaling
 from sizing.result.failure import CATALOGUE, Failure
 from sizing.result.failure import failure as named
-from sizing.search.answer import Answer, CandidateOutcome, CandidateStatus, Diagnosis, Status
+from sizing.search.answer import Answer, CandidateOutcome, CandidateStatus, Status
+from sizing.search.diagnosis import Diagnosis
 
 _SECONDS_PER_HOUR = 3600
 
@@ -164,21 +166,51 @@ class Result(_Frozen):
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A sizing as the state machine ran it.
+
+    Args:
+        sizing_id: Id of the sizing, known even where its request could not be resolved.
+        finished_at: Epoch seconds.
+        started_at: Epoch seconds, where the sizing itself does not say.
+        arn: Of the state machine's execution.
+        request: The request as it came.
+        cost_usd: What the sizing itself has cost; None if unknown.
+        notes: What is missing, for the reader.
+    """
+
+    sizing_id: str
+    finished_at: float
+    started_at: float | None = None
+    arn: str | None = None
+    request: object = None
+    cost_usd: float | None = None
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a sizing ended.
+
+    Args:
+        answer: What the search concluded; None if it did not get that far.
+        failure: What ended the sizing early, if something did.
+        dry_run: Only an estimate was asked for.
+        estimate: {cost_usd, minutes, load_tests}, worked out before anything is created.
+    """
+
+    answer: Answer | None = None
+    failure: Failure | None = None
+    dry_run: bool = False
+    estimate: dict[str, Any] | None = None
+
+
 def build_result(
-    *,
-    sizing_id: str,
-    finished_at: float,
+    execution: Execution,
+    ending: Ending,
     sizing: Sizing | None = None,
     history: Sequence[LoadTestRecord] = (),
-    answer: Answer | None = None,
-    failure: Failure | None = None,
-    dry_run: bool = False,
-    estimate: dict[str, Any] | None = None,
-    cost_usd: float | None = None,
-    request: object = None,
-    execution_arn: str | None = None,
-    started_at: float | None = None,
-    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Put ``result.json`` together; ``Result.model_validate`` reads it back.
 
@@ -186,27 +218,19 @@ def build_result(
     without one, or no answer at all, is a FAILED sizing.
 
     Args:
-        sizing_id: Id of the sizing, known even where ``sizing`` is not.
-        finished_at: Epoch seconds.
+        execution: The sizing as it ran.
+        ending: How it ended.
         sizing: The resolved sizing; None if the request could not be resolved.
         history: All load tests, in the order they ran.
-        answer: What the search concluded; None if it did not get that far.
-        failure: What ended the sizing early, if something did.
-        dry_run: Only an estimate was asked for.
-        estimate: {cost_usd, minutes, load_tests}, worked out before anything is created.
-        cost_usd: What the sizing itself has cost; None if unknown.
-        request: The request as it came.
-        execution_arn: Of the state machine's execution.
-        started_at: Epoch seconds, where ``sizing`` does not say.
-        notes: What is missing, for the reader.
     """
-    winner = _winner(answer)
-    failure = failure or _contradiction(answer, winner, dry_run)
+    answer, winner = ending.answer, _winner(ending.answer)
+    failure = ending.failure or _contradiction(answer, winner, ending.dry_run)
     status = _status(answer, failure)
+    request, started_at = execution.request, execution.started_at
     if sizing is not None:
         request = sizing.request.model_dump(mode="json", exclude_none=True)
         started_at = sizing.started_at
-    candidates = _candidates(sizing, history, answer, failure, dry_run)
+    candidates = _candidates(sizing, history, answer, failure, ending.dry_run)
     result = Result(
         status=status,
         reason=_reason(answer, failure),
@@ -214,21 +238,21 @@ def build_result(
         recommendation=_recommended(status, winner, candidates),
         candidates=candidates,
         sizing=SizingFacts(
-            id=sizing_id,
+            id=execution.sizing_id,
             started_at=_iso(started_at),
-            finished_at=_iso(finished_at) or "",
-            cost_usd=cost_usd,
+            finished_at=_iso(execution.finished_at) or "",
+            cost_usd=execution.cost_usd,
             load_tests=load_tests_run(history),
             region=sizing.region if sizing is not None else None,
-            execution_arn=execution_arn,
+            execution_arn=execution.arn,
             request=request,
         ),
         error=failure,
-        estimate=estimate,
+        estimate=ending.estimate,
         notes=(
             *(sizing.notes if sizing is not None else ()),
-            *_price_notes(sizing, cost_usd),
-            *notes,
+            *_price_notes(sizing, execution.cost_usd),
+            *execution.notes,
         ),
     )
     return _document(result)

@@ -1,6 +1,8 @@
 """Which load test comes next, and when to stop.
 
-``search`` decides between candidates and ``next_count`` between counts of one; ``rates`` is what
-the next load test offers, ``outcome`` and ``answer`` what became of each. All of it follows from
-the ``evidence``, in which ``fit`` predicts what was not seen.
+What load tests have shown goes one way: ``search`` takes the history, ``seen`` reads it,
+``prediction`` says by ``fit`` what follows for other counts, ``known`` which counts serve.
+``next_count`` decides by that between counts of one candidate, and ``search`` between candidates;
+``rates`` is what the next load test offers, ``answer`` what became of each, ``diagnosis`` what else
+was found.
 """

@@ -2,79 +2,90 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel, ConfigDict
+
 from sizing.catalogue import burstable
 from sizing.load_test.observation import Observation, Verdict
 from sizing.load_test.verdict import THROTTLED
 from sizing.request.request import Target
-from sizing.search.answer import Diagnosis
-from sizing.search.evidence import Evidence, Trial
+from sizing.search.known import Known
+from sizing.search.seen import Trial
 
 #: Under this utilization at the target a smaller type is worth a look, percent.
-_HARDLY_USED_PERCENT = 30.0
-_NEARLY_FULL_PERCENT = 85.0
+HARDLY_USED_PERCENT = 30.0
+NEARLY_FULL_PERCENT = 85.0
 #: An instance this much hotter than the mean is worth knowing of, relative.
-_HOTTER = 0.10
-_SATURATED_PERCENT = 90.0
+HOTTER = 0.10
+SATURATED_PERCENT = 90.0
 
 
-def diagnose(evidence: Evidence, trial: Trial | None) -> tuple[Diagnosis, ...]:
+class Diagnosis(BaseModel):
+    """One finding about a candidate, with the figures that led to it and what to do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    finding: str
+    figures: dict[str, float]
+    advice: str
+
+
+def diagnose(known: Known, trial: Trial | None) -> tuple[Diagnosis, ...]:
     """Findings about a candidate.
 
     Args:
-        evidence: What is known of it.
+        known: What is known of it.
         trial: The full target at the count it is recommended with; None if there is none.
     """
     found = [
-        *_container(evidence),
-        *_errors(evidence),
-        *_memory(evidence),
+        *_container(known),
+        *_errors(known),
+        *_memory(known),
     ]
     if trial is not None:
         seen = trial.observation
         found += [
-            *_burstable(evidence, seen),
+            *_burstable(known, seen),
             *_hardly_used(seen, trial.instances),
             *_overhead(seen),
             *_network(seen),
             *_hot_instance(seen),
-            *_latency_bound(evidence.request.target, seen, evidence, trial.instances),
+            *_latency_bound(known.seen.request.target, seen, known, trial.instances),
         ]
     return tuple(found)
 
 
-def _container(evidence: Evidence) -> list[Diagnosis]:
-    if not evidence.container_bound or evidence.saturation_tps is None:
+def _container(known: Known) -> list[Diagnosis]:
+    if not known.seen.container_bound or known.seen.saturation_tps is None:
         return []
-    if evidence.utilization is None:
+    if known.predicted is None:
         return []
-    at_most = evidence.utilization.utilization_at(evidence.saturation_tps)
+    at_most = known.prediction.utilization.utilization_at(known.seen.saturation_tps)
     return [
         Diagnosis(
             finding=(
-                f"The container saturates at {evidence.saturation_tps:.1f} TPS an instance, with "
-                f"{evidence.resource} utilization at only {at_most:.0f} %"
+                f"The container saturates at {known.seen.saturation_tps:.1f} TPS an instance, with "
+                f"{known.seen.resource} utilization at only {at_most:.0f} %"
             ),
             figures={
-                "saturation_tps_per_instance": evidence.saturation_tps,
+                "saturation_tps_per_instance": known.seen.saturation_tps,
                 "utilization_percent": at_most,
-                "vcpus": float(evidence.facts.vcpus),
+                "vcpus": float(known.seen.facts.vcpus),
             },
             advice=(
                 "The container, not the hardware, is the limit: raise its number of workers or "
                 "threads (SAGEMAKER_MODEL_SERVER_WORKERS, or the model server's own setting) "
-                f"towards the {evidence.facts.vcpus} vCPUs, and size again"
+                f"towards the {known.seen.facts.vcpus} vCPUs, and size again"
             ),
         )
     ]
 
 
-def _errors(evidence: Evidence) -> list[Diagnosis]:
-    target = evidence.request.target
-    failing = [
-        seen for _, seen in evidence.observations if seen.error_percent > target.error_percent
-    ]
+def _errors(known: Known) -> list[Diagnosis]:
+    target = known.seen.request.target
+    observations = [step.observation for step in known.seen.steps]
+    failing = [seen for seen in observations if seen.error_percent > target.error_percent]
     found = []
-    saturated = [seen for seen in failing if seen.utilization_percent >= _SATURATED_PERCENT]
+    saturated = [seen for seen in failing if seen.utilization_percent >= SATURATED_PERCENT]
     if saturated:
         worst = max(saturated, key=lambda seen: seen.error_percent)
         found.append(
@@ -129,7 +140,7 @@ def _errors(evidence: Evidence) -> list[Diagnosis]:
     return found
 
 
-def _memory(evidence: Evidence) -> list[Diagnosis]:
+def _memory(known: Known) -> list[Diagnosis]:
     return [
         Diagnosis(
             finding=f"{name[0].upper()}{name[1:]} is {percent:.0f} % full",
@@ -137,13 +148,13 @@ def _memory(evidence: Evidence) -> list[Diagnosis]:
             advice=f"Take a type with more {name}, or fewer workers in the container: an "
             "instance that runs out is lost",
         )
-        for name, percent in evidence.memory_in_use.items()
-        if percent >= _NEARLY_FULL_PERCENT
+        for name, percent in known.seen.memory_in_use.items()
+        if percent >= NEARLY_FULL_PERCENT
     ]
 
 
-def _burstable(evidence: Evidence, seen: Observation) -> list[Diagnosis]:
-    instance_type = evidence.facts.instance_type
+def _burstable(known: Known, seen: Observation) -> list[Diagnosis]:
+    instance_type = known.seen.facts.instance_type
     if not burstable.is_burstable(instance_type):
         return []
     baseline = burstable.baseline_percent(instance_type)
@@ -168,7 +179,7 @@ def _burstable(evidence: Evidence, seen: Observation) -> list[Diagnosis]:
 
 
 def _hardly_used(seen: Observation, instances: int) -> list[Diagnosis]:
-    if seen.utilization_percent >= _HARDLY_USED_PERCENT:
+    if seen.utilization_percent >= HARDLY_USED_PERCENT:
         return []
     if seen.verdict in (Verdict.CONTAINER_LIMITED, Verdict.LATENCY_LIMITED):
         return []  # a smaller type does not mend what keeps this one idle
@@ -221,7 +232,7 @@ def _network(seen: Observation) -> list[Diagnosis]:
 
 def _hot_instance(seen: Observation) -> list[Diagnosis]:
     hottest, mean = seen.hottest_instance_percent, seen.utilization_percent
-    if hottest is None or mean <= 0 or hottest / mean < 1 + _HOTTER:
+    if hottest is None or mean <= 0 or hottest / mean < 1 + HOTTER:
         return []
     return [
         Diagnosis(
@@ -233,12 +244,14 @@ def _hot_instance(seen: Observation) -> list[Diagnosis]:
 
 
 def _latency_bound(
-    target: Target, seen: Observation, evidence: Evidence, instances: int
+    target: Target, seen: Observation, known: Known, instances: int
 ) -> list[Diagnosis]:
     limit, p99 = target.model_latency_p99_ms, seen.model_latency_ms.p99
-    if limit is None or p99 is None or instances < 2 or evidence.utilization is None:
+    if limit is None or p99 is None or instances < 2 or known.predicted is None:
         return []
-    bound = seen.verdict is Verdict.LATENCY_LIMITED or "latency" in evidence.binding(instances - 1)
+    bound = seen.verdict is Verdict.LATENCY_LIMITED or "latency" in known.prediction.binding(
+        instances - 1
+    )
     if not bound:
         return []
     return [

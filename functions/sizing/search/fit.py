@@ -19,28 +19,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 #: Utilization at which the fitted cost is anchored, percent: the middle of the usual band.
-_ANCHOR_PERCENT = 65.0
+ANCHOR_PERCENT = 65.0
 
 #: Prior mean and standard deviation of c: cost at 100 % over cost at 0 %, relative.
-_SLOPE_PRIOR = (0.05, 0.12)
+SLOPE_PRIOR = (0.05, 0.12)
 #: Prior mean and standard deviation of e: cost in a large fleet over that of one instance.
-_FLEET_PRIOR = (0.02, 0.02)
+FLEET_PRIOR = (0.02, 0.02)
 #: Standard deviation of r: what all samples of one load test have in common, relative.
 COMMON_NOISE = 0.005
 #: A prior so wide that it says nothing.
-_UNKNOWN = (0.0, 1e5)
+UNKNOWN = (0.0, 1e5)
 #: Least standard error that a point is given, relative.
-_LEAST_NOISE = 1e-4
+LEAST_NOISE = 1e-4
 
 #: Noise of one utilization sample (one instance, one metric period), relative, where the
 #: observations don't show it themselves, and how many observations that assumption is worth.
 SAMPLE_NOISE = 0.02
-_ASSUMED_WEIGHT = 1.0
+ASSUMED_WEIGHT = 1.0
 
 #: What a rate that no instance can serve is said to cost, percent.
-_OUT_OF_REACH_PERCENT = 1000.0
-_LEAST_STEEPNESS = 0.05
-_CLOSE = 1e-12
+OUT_OF_REACH_PERCENT = 1000.0
+LEAST_STEEPNESS = 0.05
+CLOSE = 1e-12
 
 Matrix = list[list[float]]
 
@@ -82,20 +82,20 @@ class UtilizationFit:
     def utilization_at(self, tps_per_instance: float, instances: int = 1) -> float:
         """Utilization at a rate per instance, percent; over 100 where the rate can't be served."""
         slope = self.mean[1] / 100
-        level = math.log(tps_per_instance) + _dot(_row(_ANCHOR_PERCENT, instances), self.mean)
-        level -= slope * _ANCHOR_PERCENT
+        level = math.log(tps_per_instance) + _dot(_row(ANCHOR_PERCENT, instances), self.mean)
+        level -= slope * ANCHOR_PERCENT
         # Newton's method for log(u) = level + slope * u in y = log(u), from below, where the
         # left side is steeper than the right: beyond u = 1 / slope there is no solution.
         y = level
         for _ in range(50):
             over = y - level - slope * math.exp(y)
             steepness = 1 - slope * math.exp(y)
-            if steepness < _LEAST_STEEPNESS:
-                return _OUT_OF_REACH_PERCENT
+            if steepness < LEAST_STEEPNESS:
+                return OUT_OF_REACH_PERCENT
             y -= over / steepness
-            if abs(over) < _CLOSE:
+            if abs(over) < CLOSE:
                 break
-        return min(math.exp(y), _OUT_OF_REACH_PERCENT)
+        return min(math.exp(y), OUT_OF_REACH_PERCENT)
 
     def error_at(self, utilization_percent: float, instances: int = 1) -> float:
         """Standard error of the cost of a request there, relative."""
@@ -118,7 +118,7 @@ def fit_utilization(points: Sequence[UtilizationPoint]) -> UtilizationFit:
         values=[math.log(point.utilization_percent / point.tps_per_instance) for point in points],
         noises=[point.noise for point in points],
         groups=[point.load_test for point in points],
-        priors=(_UNKNOWN, _SLOPE_PRIOR, _FLEET_PRIOR),
+        priors=(UNKNOWN, SLOPE_PRIOR, FLEET_PRIOR),
         common=COMMON_NOISE,
     )
     return UtilizationFit(
@@ -147,19 +147,20 @@ class LatencyPoint:
 
 
 #: Prior mean and standard deviation of the exponent with which latency grows as load nears 1.
-_GROWTH_PRIOR = (0.7, 1.5)
+GROWTH_PRIOR = (0.7, 1.5)
 #: Prior mean and standard deviation of a fleet's latency over one instance's, logarithmic.
-_FLEET_LATENCY_PRIOR = (0.04, 0.04)
+FLEET_LATENCY_PRIOR = (0.04, 0.04)
 #: Standard deviation of what all latencies of one load test have in common, relative.
-_COMMON_LATENCY_NOISE = 0.002
+COMMON_LATENCY_NOISE = 0.002
 #: The neighbourhood that speaks for a load reaches to this many points, and is at least and at
 #: most so wide, in units of -log(1 - load).
-_NEIGHBOURS = 4
-_NARROWEST, _WIDEST = 0.03, 0.2
+NEIGHBOURS = 4
+NARROWEST = 0.03
+WIDEST = 0.2
 #: Least weight of a point, however far its load.
-_FAR = 1e-3
+FAR = 1e-3
 #: Model error of the local line, relative.
-_LATENCY_MODEL_ERROR = 0.002
+LATENCY_MODEL_ERROR = 0.002
 
 
 def latency_at(points: Sequence[LatencyPoint], load: float, instances: int) -> tuple[float, float]:
@@ -179,8 +180,8 @@ def latency_at(points: Sequence[LatencyPoint], load: float, instances: int) -> t
     """
     at = _queueing(load)
     distances = [_queueing(point.load) - at for point in points]
-    reach = sorted(abs(distance) for distance in distances)[:_NEIGHBOURS][-1]
-    width = min(max(reach, _NARROWEST), _WIDEST)
+    reach = sorted(abs(distance) for distance in distances)[:NEIGHBOURS][-1]
+    width = min(max(reach, NARROWEST), WIDEST)
     mean, covariance = _regress(
         rows=[
             (1.0, distance, 1 / instances - 1 / point.instances)
@@ -188,13 +189,13 @@ def latency_at(points: Sequence[LatencyPoint], load: float, instances: int) -> t
         ],
         values=[math.log(point.latency_ms) for point in points],
         noises=[
-            math.hypot(point.noise, _LATENCY_MODEL_ERROR)
-            / math.sqrt(math.exp(-0.5 * (distance / width) ** 2) + _FAR)
+            math.hypot(point.noise, LATENCY_MODEL_ERROR)
+            / math.sqrt(math.exp(-0.5 * (distance / width) ** 2) + FAR)
             for point, distance in zip(points, distances, strict=True)
         ],
         groups=[point.load_test for point in points],
-        priors=(_UNKNOWN, _GROWTH_PRIOR, _FLEET_LATENCY_PRIOR),
-        common=_COMMON_LATENCY_NOISE,
+        priors=(UNKNOWN, GROWTH_PRIOR, FLEET_LATENCY_PRIOR),
+        common=COMMON_LATENCY_NOISE,
     )
     return math.exp(mean[0]), math.sqrt(covariance[0][0])
 
@@ -216,8 +217,8 @@ def pooled_noise(assumed: float, scatter: Sequence[tuple[float, int]]) -> float:
         assumed: What is usual; counts as much as a few samples of its own.
         scatter: Of each mean, its relative standard error and the samples it rests on.
     """
-    weight = _ASSUMED_WEIGHT + len(scatter)
-    total = _ASSUMED_WEIGHT * assumed**2
+    weight = ASSUMED_WEIGHT + len(scatter)
+    total = ASSUMED_WEIGHT * assumed**2
     total += sum(error**2 * samples for error, samples in scatter)
     return math.sqrt(total / weight)
 
@@ -261,7 +262,7 @@ def _regress(
     for row, value, noise, group in zip(rows, values, noises, groups, strict=True):
         factors = [*row, *([0.0] * len(group_index))]
         factors[known + group_index[group]] = 1.0
-        weight = max(noise, _LEAST_NOISE) ** -2
+        weight = max(noise, LEAST_NOISE) ** -2
         for i, factor in enumerate(factors):
             if factor:
                 right[i] += weight * factor * value
@@ -273,7 +274,7 @@ def _regress(
 
 
 def _row(utilization_percent: float, instances: int) -> tuple[float, float, float]:
-    return 1.0, (utilization_percent - _ANCHOR_PERCENT) / 100, 1 - 1 / instances
+    return 1.0, (utilization_percent - ANCHOR_PERCENT) / 100, 1 - 1 / instances
 
 
 def _queueing(load: float) -> float:

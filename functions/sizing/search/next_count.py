@@ -8,16 +8,14 @@ by what all evidence makes likely, until nothing smaller is worth another load t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sizing.load_test.observation import LoadTestRecord
 from sizing.load_test.plan import LoadTestPlan, Purpose
 from sizing.load_test.verdict import barely_short, mostly_throttled, usable
 from sizing.request.sizing import Sizing
-from sizing.search.answer import CandidateOutcome, CandidateStatus
-from sizing.search.evidence import CLEARLY, LIKELY, OUT_OF_QUESTION, Evidence
-from sizing.search.outcome import (
+from sizing.search.answer import (
+    CandidateOutcome,
+    CandidateStatus,
     closed,
     hourly_cost,
     instances,
@@ -26,27 +24,30 @@ from sizing.search.outcome import (
     verified,
     why_not_fewer,
 )
+from sizing.search.known import CLEARLY, Known
+from sizing.search.prediction import LIKELY, OUT_OF_QUESTION
 from sizing.search.rates import baseline_plan, first_plan, verification_plan
+from sizing.search.seen import is_full_target
 
 #: Expected saving, as a share of the instances, that is worth another load test where the count
 #: lies in the band already; and where it lies under it, so that the smallest count is the answer.
-_WORTH_A_LOAD_TEST = 0.065
-_WORTH_LEAVING_NO_DOUBT = 0.005
+WORTH_A_LOAD_TEST = 0.065
+WORTH_LEAVING_NO_DOUBT = 0.005
 #: Least stride upwards, as a share of the largest count that failed, by how many have failed:
 #: where prediction falls short again and again, it is no longer followed.
-_STRIDES = (0.0, 0.0, 0.06, 0.15, 0.4)
+STRIDES = (0.0, 0.0, 0.06, 0.15, 0.4)
 #: Least probability to serve the target at which a smaller count is tried; and where an earlier
 #: sizing, which had the choice, found the larger one.
-_LEAST_CHANCE = 0.2
-_CHANCE_AGAINST_PRIOR = 0.5
+LEAST_CHANCE = 0.2
+CHANCE_AGAINST_PRIOR = 0.5
 #: Load tests of a candidate after which a count that serves is not bettered any more: where
 #: latency hardly depends on the count, one smaller count after the other looks likely.
-_ENOUGH_LOAD_TESTS = 6
+ENOUGH_LOAD_TESTS = 6
 #: Lowest rate per instance that is predicted for, as a share of the lowest that was seen.
-_LEAST_SHARE_OF_SEEN = 0.7
+LEAST_SHARE_OF_SEEN = 0.7
 #: How often a load test is repeated for the same reason.
-_REPEATS_WHEN_INVALID = 1
-_REPEATS_WHEN_CLIENT_LIMITED = 3
+REPEATS_WHEN_INVALID = 1
+REPEATS_WHEN_CLIENT_LIMITED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +64,27 @@ class Open:
 CandidateState = Open | CandidateOutcome
 
 
-def candidate_state(
-    sizing: Sizing, evidence: Evidence, history: Sequence[LoadTestRecord]
-) -> CandidateState:
+def candidate_state(sizing: Sizing, known: Known, driven: float | None) -> CandidateState:
     """What to load-test next of a candidate, or what became of it.
 
     Args:
         sizing: The sizing.
-        evidence: What is known of the candidate.
-        history: The load tests of all candidates: they show what a load generator can do.
+        known: What is known of the candidate.
+        driven: Rate that a worker's vCPU was seen to drive, per second; None if none was.
     """
-    if evidence.failure is not None and evidence.least_good is None:
-        reason = f"{evidence.failure.error}: {evidence.failure.cause or 'no cause given'}"
-        return closed(evidence, CandidateStatus.FAILED, reason)
-    if not evidence.records:
-        return _open(evidence, first_plan(sizing, evidence), None)
-    return _repeated(sizing, evidence, history) or _searched(sizing, evidence, history)
+    if known.seen.failure is not None and known.least_good is None:
+        reason = f"{known.seen.failure.error}: {known.seen.failure.cause or 'no cause given'}"
+        return closed(known, CandidateStatus.FAILED, reason)
+    if not known.seen.records:
+        return _open(known, first_plan(sizing, known), None)
+    return _repeated(sizing, known, driven) or _searched(sizing, known, driven)
 
 
-def _open(evidence: Evidence, plan: LoadTestPlan, count: int | None) -> Open:
+def _open(known: Known, plan: LoadTestPlan, count: int | None) -> Open:
     latency = None
-    if count is not None and evidence.utilization is not None:
-        latency = evidence.latency_at(count)
-    hourly = hourly_cost(evidence.facts, count) if count is not None else 0.0
+    if count is not None and known.predicted is not None:
+        latency = known.prediction.latency_at(count)
+    hourly = hourly_cost(known.seen.facts, count) if count is not None else 0.0
     return Open(
         plan=plan,
         instance_count=count,
@@ -95,19 +94,17 @@ def _open(evidence: Evidence, plan: LoadTestPlan, count: int | None) -> Open:
     )
 
 
-def _repeated(
-    sizing: Sizing, evidence: Evidence, history: Sequence[LoadTestRecord]
-) -> CandidateState | None:
+def _repeated(sizing: Sizing, known: Known, driven: float | None) -> CandidateState | None:
     """The latest load test once more, where it did not show what it was for; None if it did."""
-    last = evidence.records[-1]
+    last = known.seen.records[-1]
     needed = [
         seen
         for seen in last.observations
-        if last.purpose is Purpose.BASELINE or evidence.is_full_target(seen)
+        if last.purpose is Purpose.BASELINE or is_full_target(sizing.request.target, seen)
     ]
     alike = [
         each
-        for each in evidence.records
+        for each in known.seen.records
         if (each.instance_count, each.purpose) == (last.instance_count, last.purpose)
     ]
     useful = [seen for seen in needed if usable(seen)]
@@ -119,83 +116,77 @@ def _repeated(
     limited = [seen for seen in needed if seen.client_limited is not None]
     if limited:
         why = f"the load generator was the limit ({limited[0].client_limited})"
-        allowed = _REPEATS_WHEN_CLIENT_LIMITED
+        allowed = REPEATS_WHEN_CLIENT_LIMITED
         if sizing.request.load.workers is not None:
             reason = f"{why}; load.workers is set to {last.workers}: raise it or leave it out"
-            return closed(evidence, CandidateStatus.FAILED, reason)
+            return closed(known, CandidateStatus.FAILED, reason)
         workers = last.workers * 2
     elif useful:
         share = 100 * useful[0].achieved_tps / useful[0].offered_tps
         why = f"{share:.1f} % were answered in time, without errors: a stall, or too few instances"
-        allowed = _REPEATS_WHEN_INVALID
+        allowed = REPEATS_WHEN_INVALID
         workers = last.workers
     else:
         invalid = next((seen.invalid for seen in needed if seen.invalid), "no step was measured")
         why = f"the measurement was not valid ({invalid})"
-        allowed = _REPEATS_WHEN_INVALID
+        allowed = REPEATS_WHEN_INVALID
         workers = last.workers
     if len(alike) > allowed:
-        return closed(evidence, CandidateStatus.FAILED, f"{why}, {len(alike)} times")
+        return closed(known, CandidateStatus.FAILED, f"{why}, {len(alike)} times")
     if last.purpose is Purpose.BASELINE:
-        plan = baseline_plan(sizing, evidence.facts, history, f"repeated: {why}", at_least=workers)
-        return _open(evidence, plan, None)
+        plan = baseline_plan(sizing, known.seen.facts, driven, f"repeated: {why}", at_least=workers)
+        return _open(known, plan, None)
     count = last.instance_count
-    plan = verification_plan(sizing, evidence, count, history, f"repeated: {why}", at_least=workers)
-    return _open(evidence, plan, count)
+    plan = verification_plan(sizing, known, count, driven, f"repeated: {why}", at_least=workers)
+    return _open(known, plan, count)
 
 
-def _searched(
-    sizing: Sizing, evidence: Evidence, history: Sequence[LoadTestRecord]
-) -> CandidateState:
+def _searched(sizing: Sizing, known: Known, driven: float | None) -> CandidateState:
     """The search over counts: predict, verify, move inside the bracket of known bad and good."""
-    hopeless = _hopeless(evidence)
+    hopeless = _hopeless(known)
     if hopeless is not None:
-        return closed(evidence, CandidateStatus.TARGET_NOT_MET, *hopeless)
-    bad, good = evidence.most_bad, evidence.least_good
+        return closed(known, CandidateStatus.TARGET_NOT_MET, *hopeless)
+    bad, good = known.most_bad, known.least_good
     if good is not None:
-        if evidence.failure is not None:
-            return verified(evidence, good, "fewer instances could not be had to try them")
-        saving = _worth_trying(evidence, good)
+        if known.seen.failure is not None:
+            return verified(known, good, "fewer instances could not be had to try them")
+        saving = _worth_trying(known, good)
         if saving is None:
-            return verified(evidence, good, why_not_fewer(evidence, good))
+            return verified(known, good, why_not_fewer(known, good))
         reason = f"{instances(saving)} are likely to do as well"
-        plan = verification_plan(sizing, evidence, saving, history, reason)
-        return _open(evidence, plan, saving)
-    predicted = _likeliest_last(evidence, bad)
-    most = sizing.max_instances(evidence.facts.instance_type)
-    possible = evidence.smallest_count(-OUT_OF_QUESTION, above=bad)
+        plan = verification_plan(sizing, known, saving, driven, reason)
+        return _open(known, plan, saving)
+    predicted = _likeliest_last(known, bad)
+    most = sizing.max_instances(known.seen.facts.instance_type)
+    possible = known.prediction.smallest_count(-OUT_OF_QUESTION, above=bad)
     if possible is None or possible > most:
-        known = known_to_serve(evidence, "limits.max_instances")
-        return known or too_many(evidence, predicted, most)
-    predicted = _in_strides(evidence, most if predicted is None else predicted, most)
-    reason = (
-        f"{evidence.utilization_at(predicted):.1f} % predicted"
-        if not bad
-        else f"{instances(bad)} are too few; {evidence.utilization_at(predicted):.1f} % predicted"
-    )
-    return _open(
-        evidence, verification_plan(sizing, evidence, predicted, history, reason), predicted
-    )
+        served = known_to_serve(known, "limits.max_instances")
+        return served or too_many(known, predicted, most)
+    predicted = _in_strides(known, most if predicted is None else predicted, most)
+    reason = f"{known.prediction.utilization_at(predicted):.1f} % predicted"
+    if bad:
+        reason = f"{instances(bad)} are too few; {reason}"
+    return _open(known, verification_plan(sizing, known, predicted, driven, reason), predicted)
 
 
-def _hopeless(evidence: Evidence) -> tuple[str, str] | None:
+def _hopeless(known: Known) -> tuple[str, str] | None:
     """Why no count of this type can serve the target, and what it lacks; None if one may."""
-    failing = evidence.failing_at_rest()
+    failing = known.seen.failing_at_rest()
     if failing is not None:
         return (
             f"{failing.error_percent:.2f} % errors at {failing.utilization_percent:.0f} % "
             "utilization: more instances do not mend that",
-            evidence.exhausted or "errors",
+            known.seen.exhausted or "errors",
         )
-    for trial in evidence.trials.values():
+    for trial in known.seen.trials.values():
         if not trial.serves and mostly_throttled(trial.observation):
             return (
                 f"the platform throttled {trial.observation.error_percent:.1f} % of the requests: "
                 "more instances do not mend that",
                 "errors",
             )
-    limit = evidence.request.target.model_latency_p99_ms
-    if limit is not None and evidence.smallest_count(-OUT_OF_QUESTION) is None:
+    limit = known.seen.request.target.model_latency_p99_ms
+    if limit is not None and known.prediction.smallest_count(-OUT_OF_QUESTION) is None:
         return (
             f"model latency p99 stays over {limit:g} ms however little an instance has to do",
             "latency",
@@ -203,57 +194,57 @@ def _hopeless(evidence: Evidence) -> tuple[str, str] | None:
     return None
 
 
-def _likeliest_last(evidence: Evidence, bad: int) -> int | None:
+def _likeliest_last(known: Known, bad: int) -> int | None:
     """The count over ``bad`` whose load test is likeliest to be the last; None if none serves.
 
     It is the last if the count serves the target and no smaller one is worth another load test:
     the smallest where no count is in the band, and within a few percent of it elsewhere.
     """
-    start = evidence.smallest_count(-LIKELY, above=bad)
-    end = evidence.smallest_count(OUT_OF_QUESTION, above=bad)
+    start = known.prediction.smallest_count(-LIKELY, above=bad)
+    end = known.prediction.smallest_count(OUT_OF_QUESTION, above=bad)
     if start is None or end is None:
-        return evidence.smallest_count(0.0, above=bad)
-    band = evidence.request.target.utilization_percent
+        return known.prediction.smallest_count(0.0, above=bad)
+    band = known.seen.request.target.utilization_percent
 
     def chance(count: int) -> float:
-        in_band = evidence.utilization_at(count) >= band.min
-        worth = _WORTH_A_LOAD_TEST if in_band else _WORTH_LEAVING_NO_DOUBT
+        in_band = known.prediction.utilization_at(count) >= band.min
+        worth = WORTH_A_LOAD_TEST if in_band else WORTH_LEAVING_NO_DOUBT
         fewer = count - (math.floor(worth * count) + 1)
-        smaller = evidence.probability_to_serve(fewer) if fewer > bad else 0.0
-        return evidence.probability_to_serve(count) - smaller
+        smaller = known.prediction.probability_to_serve(fewer) if fewer > bad else 0.0
+        return known.prediction.probability_to_serve(count) - smaller
 
     return max(range(start, end + 1), key=chance)
 
 
-def _in_strides(evidence: Evidence, predicted: int, most: int) -> int:
+def _in_strides(known: Known, predicted: int, most: int) -> int:
     """The predicted count, unless experience speaks against it.
 
     Far under the rates that were seen a prediction is a guess, so it goes there step by step;
     and where counts failed again and again that were predicted to do, it goes up faster.
     """
-    bad = evidence.most_bad
-    farthest = evidence.request.target.tps / (_LEAST_SHARE_OF_SEEN * evidence.least_rate)
-    failed = sum(1 for trial in evidence.trials.values() if not trial.serves)
-    stride = math.ceil(_STRIDES[min(failed, len(_STRIDES) - 1)] * bad)
+    bad = known.most_bad
+    farthest = known.seen.request.target.tps / (LEAST_SHARE_OF_SEEN * known.seen.least_rate)
+    failed = sum(1 for trial in known.seen.trials.values() if not trial.serves)
+    stride = math.ceil(STRIDES[min(failed, len(STRIDES) - 1)] * bad)
     return min(max(min(predicted, math.floor(farthest)), bad + max(stride, 1)), most)
 
 
-def _worth_trying(evidence: Evidence, good: int) -> int | None:
+def _worth_trying(known: Known, good: int) -> int | None:
     """The smaller count with the largest expected saving; None if none is worth a load test.
 
     The expected saving is the share of the instances saved, times the probability that the
     count serves the target, which must not be small: far from what was seen it is a guess.
     """
-    seen = evidence.trials[good].observation
-    band = evidence.request.target.utilization_percent
+    seen = known.seen.trials[good].observation
+    band = known.seen.request.target.utilization_percent
     in_band = seen.utilization_percent >= band.min * CLEARLY
-    worth = _WORTH_A_LOAD_TEST if in_band else _WORTH_LEAVING_NO_DOUBT
-    chance = _CHANCE_AGAINST_PRIOR if good == evidence.prior_count else _LEAST_CHANCE
+    worth = WORTH_A_LOAD_TEST if in_band else WORTH_LEAVING_NO_DOUBT
+    chance = CHANCE_AGAINST_PRIOR if good == known.prior_count else LEAST_CHANCE
     best = None
-    if len(evidence.records) >= _ENOUGH_LOAD_TESTS:
+    if len(known.seen.records) >= ENOUGH_LOAD_TESTS:
         return None
-    for count in range(good - 1, evidence.most_bad, -1):
-        probability = evidence.probability_to_serve(count)
+    for count in range(good - 1, known.most_bad, -1):
+        probability = known.prediction.probability_to_serve(count)
         if probability < chance:
             break
         saving = probability * (good - count) / good

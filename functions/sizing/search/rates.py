@@ -3,50 +3,50 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from sizing.catalogue.instance import InstanceFacts
 from sizing.load_test.fleet import plan_fleet
-from sizing.load_test.observation import LoadTestRecord
 from sizing.load_test.plan import Burst, LoadTestPlan, Purpose, Step
 from sizing.request.sizing import Sizing
-from sizing.search.evidence import LIKELY, OUT_OF_QUESTION, Evidence
+from sizing.search.known import Known
+from sizing.search.prediction import LIKELY, OUT_OF_QUESTION
 
 #: Steps of a baseline, as shares of the saturation rate: around the band, where it matters.
 BASELINE_FRACTIONS: tuple[float, ...] = (0.5, 0.65, 0.8)
 #: One more where latency has a limit, which may bind far under the band.
-_FRACTION_FOR_LATENCY = 0.35
-_BURST_STAGE_SECONDS = 3.0
+FRACTION_FOR_LATENCY = 0.35
+BURST_STAGE_SECONDS = 3.0
 #: Concurrency at which a burst gives up looking for saturation, per vCPU.
-_BURST_CONCURRENCY_PER_VCPU = 32
-_LEAST_MAX_CONCURRENCY = 128
+BURST_CONCURRENCY_PER_VCPU = 32
+LEAST_MAX_CONCURRENCY = 128
 #: Largest ratio between the rates of neighbouring steps, but for counts under five.
-_WIDEST_STEP = 1.25
+WIDEST_STEP = 1.25
 
 
-def first_plan(sizing: Sizing, evidence: Evidence) -> LoadTestPlan:
+def first_plan(sizing: Sizing, known: Known) -> LoadTestPlan:
     """A candidate's first load test: on one instance, or at the count an earlier sizing found."""
-    prior = evidence.prior_count
+    prior = known.prior_count
     if prior is None:
-        return baseline_plan(sizing, evidence.facts, (), "what one instance can do")
+        return baseline_plan(sizing, known.seen.facts, None, "what one instance can do")
     reason = f"an earlier sizing of the same model and payload found {prior}"
-    return verification_plan(sizing, evidence, prior, (), reason)
+    workers = sizing.prior_workers.get(known.seen.facts.instance_type, 1)
+    return verification_plan(sizing, known, prior, None, reason, at_least=workers)
 
 
 def baseline_plan(
     sizing: Sizing,
     facts: InstanceFacts,
-    history: Sequence[LoadTestRecord],
+    driven: float | None,
     reason: str,
     *,
     at_least: int = 1,
 ) -> LoadTestPlan:
     """One instance: a burst that saturates it, then steps around the band."""
-    fleet = plan_fleet(sizing.request, sizing.request.target.tps, history, at_least=at_least)
+    fleet = plan_fleet(sizing.request, sizing.request.target.tps, driven, at_least=at_least)
     fractions = BASELINE_FRACTIONS
     if sizing.request.target.model_latency_p99_ms is not None:
-        fractions = (_FRACTION_FOR_LATENCY, *fractions)
-    most = max(_BURST_CONCURRENCY_PER_VCPU * facts.vcpus, _LEAST_MAX_CONCURRENCY)
+        fractions = (FRACTION_FOR_LATENCY, *fractions)
+    most = max(BURST_CONCURRENCY_PER_VCPU * facts.vcpus, LEAST_MAX_CONCURRENCY)
     return LoadTestPlan(
         instance_type=facts.instance_type,
         instance_count=1,
@@ -54,7 +54,7 @@ def baseline_plan(
         burst=Burst(
             start_concurrency=facts.vcpus,
             max_concurrency=most,
-            stage_seconds=_BURST_STAGE_SECONDS,
+            stage_seconds=BURST_STAGE_SECONDS,
         ),
         steps=tuple(Step(saturation_fraction=fraction) for fraction in fractions),
         workers=fleet.workers,
@@ -65,30 +65,28 @@ def baseline_plan(
 
 def verification_plan(
     sizing: Sizing,
-    evidence: Evidence,
+    known: Known,
     count: int,
-    history: Sequence[LoadTestRecord],
+    driven: float | None,
     reason: str,
     *,
     at_least: int = 1,
 ) -> LoadTestPlan:
     """The full target at a count, and what its neighbours would carry where that is open."""
     target = sizing.request.target.tps
-    fewer, more = _neighbours(evidence, count)
-    held = 1 if evidence.utilization is None else evidence.steps_to_hold(count)
+    fewer, more = _neighbours(known, count)
+    held = 1 if known.predicted is None else known.prediction.steps_to_hold(count)
     rates = [target] * held
     if more is not None:
         rates.insert(0, target * count / more)
     if fewer is not None:
-        if fewer < count - 1 and evidence.latency_is_open(count):
+        if fewer < count - 1 and known.prediction.latency_is_open(count):
             # Latency bends: a line to the farther neighbour would miss the nearer one.
             rates.append(target * count / (count - 1))
         rates.append(target * count / fewer)
-    if not history:
-        at_least = max(at_least, sizing.prior_workers.get(evidence.facts.instance_type, 1))
-    fleet = plan_fleet(sizing.request, max(rates), history, at_least=at_least)
+    fleet = plan_fleet(sizing.request, max(rates), driven, at_least=at_least)
     return LoadTestPlan(
-        instance_type=evidence.facts.instance_type,
+        instance_type=known.seen.facts.instance_type,
         instance_count=count,
         purpose=Purpose.VERIFY,
         steps=tuple(Step(offered_tps=rate) for rate in rates),
@@ -98,21 +96,22 @@ def verification_plan(
     )
 
 
-def _neighbours(evidence: Evidence, count: int) -> tuple[int | None, int | None]:
+def _neighbours(known: Known, count: int) -> tuple[int | None, int | None]:
     """A smaller and a larger count whose load a load test at ``count`` should show as well.
 
     They are the next counts, or the ends of the range in which the answer is expected, so that
     whatever the count shows, the next decision rests on interpolation. A neighbour whose fate
     is beyond question is left out: its step would take time and tell nothing.
     """
-    if evidence.utilization is None:
+    predicted = known.predicted
+    if predicted is None:
         return (count - 1 if count > 1 else None), count + 1
     more: int | None = None
-    if not evidence.predicted_to_serve(count, OUT_OF_QUESTION):
-        likely = evidence.smallest_count(LIKELY, above=count)
-        more = min(likely or count + 1, math.ceil(count * _WIDEST_STEP))
+    if not predicted.predicted_to_serve(count, OUT_OF_QUESTION):
+        likely = predicted.smallest_count(LIKELY, above=count)
+        more = min(likely or count + 1, math.ceil(count * WIDEST_STEP))
     fewer: int | None = None
-    if count - 1 > evidence.most_bad and evidence.predicted_to_serve(count - 1, -OUT_OF_QUESTION):
-        likely = evidence.smallest_count(-LIKELY)
-        fewer = max(min(likely or count, count - 1), math.floor(count / _WIDEST_STEP), 1)
+    if count - 1 > known.most_bad and predicted.predicted_to_serve(count - 1, -OUT_OF_QUESTION):
+        likely = predicted.smallest_count(-LIKELY)
+        fewer = max(min(likely or count, count - 1), math.floor(count / WIDEST_STEP), 1)
     return fewer, more

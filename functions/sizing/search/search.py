@@ -9,18 +9,27 @@ what a fleet costs more than its parts is seen instead of assumed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sizing.catalogue.instance import InstanceFacts
 from sizing.errors import CostLimit, InvalidRequest, TimeLimit
 from sizing.load_test import cost
+from sizing.load_test.fleet import measured_tps_per_vcpu
 from sizing.load_test.observation import LoadTestRecord
 from sizing.load_test.plan import LoadTestPlan, Purpose
 from sizing.request.sizing import Sizing
-from sizing.search.answer import Answer, CandidateOutcome, CandidateStatus, Status
-from sizing.search.evidence import Evidence, evidence_of
+from sizing.search.answer import (
+    Answer,
+    CandidateOutcome,
+    CandidateStatus,
+    Status,
+    hourly_cost,
+    instances,
+    known_to_serve,
+    left_open,
+)
+from sizing.search.known import Known, know
 from sizing.search.next_count import CandidateState, Open, candidate_state
-from sizing.search.outcome import hourly_cost, instances, known_to_serve, left_open
 from sizing.search.rates import first_plan
 
 
@@ -30,7 +39,7 @@ def baseline(sizing: Sizing, candidate: InstanceFacts) -> LoadTestPlan:
     An earlier count is taken for the candidate with the lowest cost there; others start on one
     instance, since the state machine runs all first load tests side by side.
     """
-    return first_plan(sizing, _evidence(sizing, candidate, ()))
+    return first_plan(sizing, _known(sizing, candidate, ()))
 
 
 def next_load_test(sizing: Sizing, history: Sequence[LoadTestRecord]) -> LoadTestPlan | Answer:
@@ -40,10 +49,9 @@ def next_load_test(sizing: Sizing, history: Sequence[LoadTestRecord]) -> LoadTes
         sizing: The sizing.
         history: Its load tests in the order they ran, those that could not be run included.
     """
-    states: dict[str, CandidateState] = {
-        facts.instance_type: candidate_state(sizing, _evidence(sizing, facts, history), history)
-        for facts in sizing.candidates
-    }
+    driven = measured_tps_per_vcpu(history)
+    known = {facts.instance_type: _known(sizing, facts, history) for facts in sizing.candidates}
+    states = {name: candidate_state(sizing, each, driven) for name, each in known.items()}
     opened = {name: state for name, state in states.items() if isinstance(state, Open)}
     best = _best([state for state in states.values() if isinstance(state, CandidateOutcome)])
     if best is not None and best.hourly_cost_usd is not None:
@@ -55,16 +63,15 @@ def next_load_test(sizing: Sizing, history: Sequence[LoadTestRecord]) -> LoadTes
     elif best is not None:
         opened = {}
     if not opened:
-        return _answer(sizing, history, states, best, limit=None)
+        return _answer(known, states, best, limit=None)
     chosen = min(opened.values(), key=lambda state: (state.hourly_cost_usd, state.latency_ms))
     limit = _limit_reached(sizing, chosen.plan, history)
     if limit is not None:
         for name, state in states.items():
             if isinstance(state, Open):
-                evidence = _evidence(sizing, sizing.facts(name), history)
-                states[name] = known_to_serve(evidence, limit) or state
+                states[name] = known_to_serve(known[name], limit) or state
         best = _best([state for state in states.values() if isinstance(state, CandidateOutcome)])
-        return _answer(sizing, history, states, best, limit=limit)
+        return _answer(known, states, best, limit=limit)
     return chosen.plan
 
 
@@ -100,8 +107,8 @@ def check_limits(sizing: Sizing) -> None:
         )
 
 
-def _evidence(sizing: Sizing, facts: InstanceFacts, history: Sequence[LoadTestRecord]) -> Evidence:
-    return evidence_of(sizing.request, facts, history, _prior_count(sizing, facts))
+def _known(sizing: Sizing, facts: InstanceFacts, history: Sequence[LoadTestRecord]) -> Known:
+    return know(sizing.request, facts, history, _prior_count(sizing, facts))
 
 
 def _limit_reached(
@@ -140,9 +147,8 @@ def _best(outcomes: Sequence[CandidateOutcome]) -> CandidateOutcome | None:
 
 
 def _answer(
-    sizing: Sizing,
-    history: Sequence[LoadTestRecord],
-    states: dict[str, CandidateState],
+    known: Mapping[str, Known],
+    states: Mapping[str, CandidateState],
     best: CandidateOutcome | None,
     *,
     limit: str | None,
@@ -151,7 +157,7 @@ def _answer(
         state
         if isinstance(state, CandidateOutcome)
         else left_open(
-            _evidence(sizing, sizing.facts(name), history),
+            known[name],
             state.instance_count,
             _why_left_open(state, best, limit),
         )

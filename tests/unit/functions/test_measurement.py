@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from sizing.catalogue.instance import InstanceFacts
 from sizing.errors import MetricsIncomplete
 from sizing.load_test.locust_result import ClockOffset, LocustStep
-from sizing.load_test.measurement import LONGEST_DELAY_SECONDS, longest_tile, observe
+from sizing.load_test.measurement import (
+    LONGEST_DELAY_SECONDS,
+    Measured,
+    Metrics,
+    longest_tile,
+    observe,
+)
 from sizing.load_test.observation import Observation, Window
 from tests.unit.functions.made_up import facts
 from tests.unit.functions.made_up_metrics import (
@@ -40,12 +46,8 @@ def observed(
     return observe(
         step or a_step(),
         window,
-        chosen,
-        (cloudwatch or CloudWatch()).data(chosen, window),
-        instance_count=instances,
-        period_seconds=PERIOD,
-        waited_seconds=waited_seconds,
-        clock=clock,
+        Measured(chosen, instances, PERIOD),
+        Metrics((cloudwatch or CloudWatch()).data(chosen, window), waited_seconds, clock),
     )
 
 
@@ -110,15 +112,7 @@ class TestFigures:
             query: {START - query.period_seconds: 9.0, **series, WINDOW.end: 9.0}
             for query, series in inside.items()
         }
-        seen = observe(
-            a_step(),
-            WINDOW,
-            facts(),
-            data,
-            instance_count=8,
-            period_seconds=PERIOD,
-            waited_seconds=20,
-        )
+        seen = observe(a_step(), WINDOW, Measured(facts(), 8, PERIOD), Metrics(data, 20))
         assert seen == observed()
 
     def test_a_gpu_type_is_as_used_as_its_busier_resource(self) -> None:

@@ -30,7 +30,7 @@ from sizing.load_test.plan import LoadTestPlan
 from sizing.load_test.verdict import judge
 from sizing.request.request import parse_request
 from sizing.request.sizing import Sizing
-from sizing.result.result import Result, build_result
+from sizing.result.result import Ending, Execution, Result, build_result
 from sizing.search.search import baseline, next_load_test
 from tests.local import arithmetic_answers
 
@@ -200,13 +200,7 @@ def size(example: str) -> Result:
     while isinstance(step := next_load_test(sizing, history), LoadTestPlan):
         history.append(run(step, history))
     return Result.model_validate(
-        build_result(
-            sizing_id=sizing.sizing_id,
-            finished_at=START + 10_000.0,
-            sizing=sizing,
-            history=history,
-            answer=step,
-        )
+        build_result(Execution(sizing.sizing_id, START + 10_000.0), Ending(step), sizing, history)
     )
 
 

@@ -20,8 +20,9 @@ from sizing.load_test.plan import Purpose
 from sizing.request.request import parse_request
 from sizing.request.sizing import Sizing
 from sizing.result.failure import Failure, failure
-from sizing.result.result import build_result
-from sizing.search.answer import Answer, CandidateOutcome, CandidateStatus, Diagnosis, Status
+from sizing.result.result import Ending, Execution, build_result
+from sizing.search.answer import Answer, CandidateOutcome, CandidateStatus, Status
+from sizing.search.diagnosis import Diagnosis
 
 STARTED = 1_790_000_000
 SIZING_ID = "3f2a9c1b7d4e"
@@ -48,20 +49,16 @@ class Made:
 
     def document(self) -> dict[str, Any]:
         """``result.json``."""
-        return build_result(
+        execution = Execution(
             sizing_id=SIZING_ID,
             finished_at=STARTED + 733,
-            sizing=self.sizing,
-            history=self.history,
-            answer=self.answer,
-            failure=self.failure,
-            dry_run=self.dry_run,
-            estimate=self.estimate,
-            cost_usd=self.cost_usd,
-            request=self.request,
-            execution_arn=EXECUTION,
             started_at=STARTED,
+            arn=EXECUTION,
+            request=self.request,
+            cost_usd=self.cost_usd,
         )
+        ending = Ending(self.answer, self.failure, self.dry_run, self.estimate)
+        return build_result(execution, ending, self.sizing, self.history)
 
 
 def request(**changes: Any) -> dict[str, Any]:

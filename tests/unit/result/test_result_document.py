@@ -15,7 +15,7 @@ from sizing.load_test.observation import Verdict
 from sizing.load_test.plan import Purpose
 from sizing.request.request import Request, parse_request
 from sizing.result.failure import failure
-from sizing.result.result import Result, build_result, cost_per_million
+from sizing.result.result import Ending, Execution, Result, build_result, cost_per_million
 from sizing.search.answer import Answer, CandidateStatus, Status
 from tests.unit.result import sample_sizings
 from tests.unit.result.sample_sizings import FACTS, Made, load_test
@@ -178,7 +178,7 @@ def test_a_failure_outweighs_an_answer() -> None:
 
 
 def test_a_sizing_without_any_end_has_failed() -> None:
-    document = build_result(sizing_id="0" * 12, finished_at=sample_sizings.STARTED)
+    document = build_result(Execution("0" * 12, sample_sizings.STARTED), Ending())
     assert (document["status"], document["error"]["name"]) == ("FAILED", "NoAnswer")
     assert document["candidates"] == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sizing.load_test.fleet import plan_fleet
+from sizing.load_test.fleet import measured_tps_per_vcpu, plan_fleet
 from sizing.request.request import Payload, Payloads
 from sizing.search.search import baseline
 from tests.unit.sizing.exact_endpoint import ExactEndpoint, sizing_for
@@ -57,7 +57,8 @@ def test_large_bodies_take_more_workers(base64):
 
 def shown(client_tps):
     sizing = sizing_for(1000)
-    return [ExactEndpoint(200, client_tps=client_tps).run(baseline(sizing, sizing.candidates[0]))]
+    endpoint = ExactEndpoint(200, client_tps=client_tps)
+    return measured_tps_per_vcpu([endpoint.run(baseline(sizing, sizing.candidates[0]))])
 
 
 def test_what_workers_showed_overrules_what_they_are_trusted_with():
