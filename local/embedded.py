@@ -39,7 +39,7 @@ from local.casing import to_api
 from local.clients import REGION
 from local.endpoint.behaviour import ModelCatalogue
 from local.endpoint.client import EndpointServer
-from local.environment import OF_NO_ACCOUNT, isolated
+from local.environment import OF_NO_ACCOUNT, isolated, needed_by_programs
 from local.image import Image
 from local.patches import Patch, Patches
 from local.stepfunctions import ExecutionEnd, HistoryEvent, TaskCall
@@ -49,9 +49,6 @@ ROOT: Final = Path(__file__).parents[1]
 
 #: How long executions that still run at the end are waited for.
 _STOP_SECONDS: Final = 1.0
-
-#: Of the environment around us, what a child process needs; nothing of AWS's.
-_INHERITED: Final = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
 
 _logger = logging.getLogger(__name__)
 
@@ -143,7 +140,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
 
         with ThreadPoolExecutor(1) as starting:
             endpoints = starting.submit(
-                EndpointServer.start, cloudwatch_url=self.url, region=REGION
+                EndpointServer.start, cloudwatch_url=self.url, region=REGION, logs=self._logs
             )
             try:
                 self._create_storage_and_topics()
@@ -213,11 +210,10 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
                 time.sleep(0.1)
 
     def _task_environment(self) -> dict[str, str]:
-        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         shared = _base_environment()
         keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}  # a task takes those of its role
         return {
-            **inherited,
+            **needed_by_programs(),
             **{name: value for name, value in shared.items() if name not in keys},
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ENDPOINT_URL_S3": self.url,

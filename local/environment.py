@@ -14,6 +14,13 @@ OF_NO_ACCOUNT: Final = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 
+_NEEDED: Final = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
+
+
+def needed_by_programs() -> dict[str, str]:
+    """The environment of a program that stands for a container: no more than it needs."""
+    return {name: os.environ[name] for name in _NEEDED if name in os.environ}
+
 
 def without_aws(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that are neither AWS's nor a proxy's."""

@@ -16,9 +16,18 @@ import subprocess
 import sys
 import threading
 
+CORES = "--cores="
+
 
 def main(command: list[str]) -> int:
-    """Run the command; returns its exit code, as a shell would for one that a signal ended."""
+    """Run the command; returns its exit code, as a shell would for one that a signal ended.
+
+    Args:
+        command: Program and arguments; before them, ``--cores=0,3`` keeps it to some cores.
+    """
+    if command[0].startswith(CORES):
+        os.sched_setaffinity(0, map(int, command[0].removeprefix(CORES).split(",")))
+        command = command[1:]
     for each in (signal.SIGTERM, signal.SIGINT):
         # Meant for the command, which gets it too. A handler, since it would inherit SIG_IGN.
         signal.signal(each, lambda *_: None)

@@ -13,13 +13,20 @@ from dataclasses import dataclass
 from functools import partialmethod
 from typing import Any, Final
 
-from moto.sagemaker.exceptions import ValidationError
+from moto.sagemaker.exceptions import SagemakerClientError, ValidationError
 from moto.sagemaker.models import FakeEndpointConfig, SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
 
 from local.clients import client
-from local.endpoint.behaviour import ModelBehaviour, ModelCatalogue, UnknownModelError
-from local.endpoint.client import EndpointServer, EndpointServerError
+from local.endpoint.behaviour import (
+    LocalModel,
+    ModelBehaviour,
+    ModelCatalogue,
+    UnknownModelError,
+)
+from local.endpoint.client import EndpointCapacityError, EndpointServer, EndpointServerError
+from local.endpoint.endpoint import CONTAINER_STARTUP_SECONDS
+from local.endpoint.instance_types import Processors
 from local.patches import Patch
 
 #: SageMaker's defaults where an endpoint config says nothing.
@@ -38,20 +45,23 @@ class Endpoints:
     def create(self, name: str, variant: Mapping[str, Any], model: Any, period: int) -> None:
         """Start an endpoint of a variant of an endpoint config and its model."""
         instance_type = variant["InstanceType"]
-        vcpus, gpus = _processors(instance_type)
+        processors = _processors(instance_type)
         self.server.create(
             name,
             variant_name=variant["VariantName"],
             instance_type=instance_type,
-            vcpus=vcpus,
-            gpus=gpus,
+            vcpus=processors.vcpus,
+            gpus=processors.gpus,
+            memory_mib=processors.memory_mib,
             instance_count=int(variant["InitialInstanceCount"]),
             behaviour=self._behaviour(model, instance_type),
             routing=(variant.get("RoutingConfig") or {}).get("RoutingStrategy", _ROUTING),
             metric_period_seconds=period,
+            container_startup_seconds=variant.get("ContainerStartupHealthCheckTimeoutInSeconds")
+            or CONTAINER_STARTUP_SECONDS,
         )
 
-    def _behaviour(self, model: Any, instance_type: str) -> ModelBehaviour:
+    def _behaviour(self, model: Any, instance_type: str) -> LocalModel:
         keys = model_keys(model.model_name, model.primary_container or model.containers[0])
         for key in keys:
             try:
@@ -166,7 +176,7 @@ def _create_endpoint(
         endpoints.create(endpoint_name, variant, model, period)
     except EndpointServerError as error:
         backend.endpoints.pop(endpoint_name)
-        raise ValidationError(message=str(error)) from error
+        raise _refusal(error) from error
     return endpoint
 
 
@@ -217,10 +227,17 @@ def _update_capacities(
     count = int(desired["DesiredInstanceCount"])
     try:
         endpoints.server.scale(endpoint_name, count)
-    except EndpointServerError as error:  # it has failed
-        raise ValidationError(message=str(error)) from error
+    except EndpointServerError as error:  # it has failed, or this machine has too few cores
+        raise _refusal(error) from error
     variant["DesiredInstanceCount"] = count
     return str(endpoint.arn)
+
+
+def _refusal(error: EndpointServerError) -> SagemakerClientError:
+    """What SageMaker would say: cores that are all in use are its account limit."""
+    if isinstance(error, EndpointCapacityError):
+        return SagemakerClientError("ResourceLimitExceeded", f"Local models: {error}.")
+    return ValidationError(message=str(error))
 
 
 def _refuse_in_progress(backend: Any, endpoints: Endpoints, endpoint_name: str) -> None:
@@ -243,11 +260,10 @@ def _refresh(endpoints: Endpoints, endpoint: Any) -> None:
     variant["CurrentInstanceCount"] = state.instance_count
 
 
-def _processors(instance_type: str) -> tuple[int, int]:
-    """vCPUs and GPUs of a type, from the embedded EC2."""
+def _processors(instance_type: str) -> Processors:
+    """Processors of a type, from the embedded EC2."""
     answer = client("ec2").describe_instance_types(
         InstanceTypes=[instance_type.removeprefix("ml.")]
     )
     [described] = answer["InstanceTypes"]
-    gpus = described.get("GpuInfo", {}).get("Gpus", [])
-    return described["VCpuInfo"]["DefaultVCpus"], sum(gpu["Count"] for gpu in gpus)
+    return Processors.of(described)

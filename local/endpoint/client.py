@@ -10,12 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from local.endpoint.behaviour import ModelBehaviour
-from local.endpoint.simulation import EndpointStatus, LiveFigures
+from local.endpoint import cores
+from local.endpoint.behaviour import LocalModel, ServedModel
+from local.endpoint.endpoint import CONTAINER_STARTUP_SECONDS, EndpointStatus
+from local.endpoint.figures import LiveFigures
 
 _ROOT = Path(__file__).parents[2]
 _START_SECONDS = 60.0
@@ -25,6 +27,10 @@ _STOP_SECONDS = 5.0
 
 class EndpointServerError(RuntimeError):
     """The server refused an operation, or it is gone; the message says which."""
+
+
+class EndpointCapacityError(EndpointServerError):
+    """This machine has too few cores for so many model servers."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +47,31 @@ class EndpointServer:
     """One process that serves all local endpoints. Safe to use from several threads.
 
     The process ends with ``stop``, at the end of a ``with`` block, or when this process dies,
-    however it dies.
+    however it dies. As soon as an endpoint runs real model servers, these have cores of their own,
+    and until the end this process keeps to the others.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self._lock = threading.Lock()
+        self._dividing = threading.Lock()
         self._unread = b""
         self._asked = 0
+        self._cores_before: set[int] | None = None
         #: Value for AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME.
         self.url = ""
 
     @classmethod
-    def start(cls, *, cloudwatch_url: str | None, region: str, port: int = 0) -> Self:
+    def start(
+        cls, *, cloudwatch_url: str | None, region: str, port: int = 0, logs: Path | None = None
+    ) -> Self:
         """Start the process and wait until it accepts connections.
 
         Args:
             cloudwatch_url: Where PutMetricData goes; without it no metrics are published.
             region: Region of the metrics.
             port: Port on 127.0.0.1; 0 for any that is free.
+            logs: Folder for what model servers write; without it they write to standard error.
 
         Raises:
             EndpointServerError: It did not start; the port may be taken.
@@ -67,6 +79,8 @@ class EndpointServer:
         command = [sys.executable, "-m", "local.endpoint", "--region", region, "--port", str(port)]
         if cloudwatch_url is not None:
             command += ["--cloudwatch-url", cloudwatch_url]
+        if logs is not None:
+            command += ["--logs", str(logs.absolute())]
         process = subprocess.Popen(
             command,
             cwd=_ROOT,
@@ -98,16 +112,21 @@ class EndpointServer:
         instance_type: str,
         vcpus: int,
         instance_count: int,
-        behaviour: ModelBehaviour,
+        behaviour: LocalModel,
         routing: str,
         metric_period_seconds: int,
         gpus: int = 0,
+        memory_mib: int = 0,
+        container_startup_seconds: float = CONTAINER_STARTUP_SECONDS,
     ) -> None:
-        """Create an endpoint; it is InService or Failed after ``behaviour.startup_seconds``.
+        """Create an endpoint; it is InService or Failed after a while.
 
         Raises:
             EndpointServerError: There is one of that name.
+            EndpointCapacityError: This machine has too few cores.
         """
+        if isinstance(behaviour, ServedModel):
+            self._divide_cores()
         self._ask(
             "create",
             endpoint_name=endpoint_name,
@@ -115,6 +134,8 @@ class EndpointServer:
             instance_type=instance_type,
             vcpus=vcpus,
             gpus=gpus,
+            memory_mib=memory_mib,
+            container_startup_seconds=container_startup_seconds,
             instance_count=instance_count,
             behaviour=behaviour.model_dump(),
             routing=routing,
@@ -126,6 +147,7 @@ class EndpointServer:
 
         Raises:
             EndpointServerError: The endpoint does not exist or is not InService.
+            EndpointCapacityError: This machine has too few cores.
         """
         self._ask("scale", endpoint_name=endpoint_name, instance_count=instance_count)
 
@@ -164,12 +186,28 @@ class EndpointServer:
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
+        if self._cores_before is not None:
+            cores.keep_to(self._cores_before)
+            self._cores_before = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _divide_cores(self) -> None:
+        with self._dividing:
+            if self._cores_before is not None:
+                return
+            try:
+                before = cores.of_this_process()
+            except cores.CapacityError as error:
+                raise EndpointCapacityError(str(error)) from error
+            division = cores.Division.of(before)
+            self._ask("divide", **asdict(division))
+            cores.keep_to(division.for_the_rest)
+            self._cores_before = before
 
     def _ask(self, operation: str, **arguments: object) -> Any:
         with self._lock:
@@ -188,6 +226,8 @@ class EndpointServer:
             while (answer := self._read_answer(_ANSWER_SECONDS))["id"] != self._asked:
                 pass
         if "error" in answer:
+            if "lacks_capacity" in answer:
+                raise EndpointCapacityError(answer["error"])
             raise EndpointServerError(answer["error"])
         return answer["result"]
 

@@ -17,14 +17,16 @@ from typing import NoReturn
 
 from local.endpoint.behaviour import (
     DEFAULT_MODELS_FILE,
+    LocalModel,
     ModelBehaviour,
     ModelsFileError,
     UnknownModelError,
     load_models,
 )
 from local.endpoint.client import EndpointServer, EndpointServerError
+from local.endpoint.endpoint import EndpointStatus
+from local.endpoint.figures import LiveFigures
 from local.endpoint.instance_types import Processors, UnknownInstanceTypeError, processors
-from local.endpoint.simulation import EndpointStatus, LiveFigures
 from local.environment import isolated
 
 VARIANT_NAME = "AllTraffic"
@@ -50,7 +52,7 @@ class _Parser(argparse.ArgumentParser):
 
 @dataclass(frozen=True)
 class _Options:
-    behaviour: ModelBehaviour
+    behaviour: LocalModel
     model: str
     instance_type: str
     processors: Processors
@@ -108,6 +110,7 @@ def _options(argv: Sequence[str]) -> _Options:
     if not given.type:
         raise UsageError("TYPE (--type) is missing; it is an instance type such as ml.m5.12xlarge")
     behaviour = catalogue.behaviour(given.model, given.type)
+    catalogue.check_runs_here(given.model, given.type)
     count = _whole_number("COUNT (--count)", given.count, 1, MAX_INSTANCES)
     port = _whole_number("--port", given.port, 0, 65535)
     return _Options(behaviour, given.model, given.type, processors(given.type), count, port)
@@ -133,6 +136,7 @@ def _run(options: _Options) -> int:
             instance_type=options.instance_type,
             vcpus=options.processors.vcpus,
             gpus=options.processors.gpus,
+            memory_mib=options.processors.memory_mib,
             instance_count=options.count,
             behaviour=options.behaviour,
             routing="LEAST_OUTSTANDING_REQUESTS",
@@ -194,7 +198,8 @@ def _figures(live: LiveFigures, options: _Options) -> str:
         f"{time.strftime('%H:%M:%S')}  CPUUtilization {mean:.0f} %"
         f" of {100 * options.processors.vcpus} %"
     )
-    if options.processors.gpus and options.behaviour.gpu_ms:
+    behaviour = options.behaviour
+    if options.processors.gpus and isinstance(behaviour, ModelBehaviour) and behaviour.gpu_ms:
         line += f"  GPUs {live.utilization_percent:.1f} %"
     else:
         line += f" ({live.utilization_percent:.1f} %)"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import boto3
 from botocore.exceptions import ClientError
@@ -22,10 +24,20 @@ class Processors:
 
     vcpus: int
     gpus: int
+    memory_mib: int
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> Self:
+        """Of a type as DescribeInstanceTypes describes it."""
+        return cls(
+            vcpus=described["VCpuInfo"]["DefaultVCpus"],
+            gpus=sum(gpu["Count"] for gpu in described.get("GpuInfo", {}).get("Gpus", [])),
+            memory_mib=described["MemoryInfo"]["SizeInMiB"],
+        )
 
 
 def processors(instance_type: str) -> Processors:
-    """vCPUs and GPUs of a SageMaker instance type, from moto's copy of EC2's instance types.
+    """What a SageMaker instance type computes with, from moto's copy of EC2's instance types.
 
     Args:
         instance_type: Such as ``ml.m5.12xlarge``.
@@ -48,8 +60,7 @@ def processors(instance_type: str) -> Processors:
             raise UnknownInstanceTypeError(
                 f"instance type {instance_type!r} is unknown; {_close_to(name, known)}"
             ) from None
-    gpus = described.get("GpuInfo", {}).get("Gpus", [])
-    return Processors(described["VCpuInfo"]["DefaultVCpus"], sum(gpu["Count"] for gpu in gpus))
+    return Processors.of(described)
 
 
 def _close_to(name: str, known: list[str]) -> str:

@@ -16,9 +16,10 @@ import uvloop
 from local.endpoint.behaviour import DEFAULT_MODELS_FILE, load_models
 from local.endpoint.client import EndpointServer
 from local.endpoint.command import VARIANT_NAME
+from local.endpoint.endpoint import EndpointStatus
+from local.endpoint.figures import LiveFigures
 from local.endpoint.instance_types import processors
 from local.endpoint.open_loop import offer
-from local.endpoint.simulation import EndpointStatus, LiveFigures
 
 MODEL = "distilbert-base-uncased-finetuned-sst-2-english"
 INSTANCE_TYPE = "ml.m5.12xlarge"
@@ -31,6 +32,7 @@ SETTLE_SECONDS = 5.0
 STEADY_SECONDS = 15.0
 
 _ENDPOINT = "method"
+_IN_SERVICE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -119,11 +121,11 @@ def main() -> int:
             metric_period_seconds=60,
         )
         for count, tps in STEPS:
-            wait_in_service(server, _ENDPOINT, behaviour.startup_seconds + 10)
+            wait_in_service(server, _ENDPOINT, _IN_SERVICE_SECONDS)
             state = server.status(_ENDPOINT)
             if state is not None and state.instance_count != count:
                 server.scale(_ENDPOINT, count)
-                wait_in_service(server, _ENDPOINT, behaviour.startup_seconds + 10)
+                wait_in_service(server, _ENDPOINT, _IN_SERVICE_SECONDS)
             row = uvloop.run(measure(server, _ENDPOINT, tps, SETTLE_SECONDS, STEADY_SECONDS))
             print(
                 f"| {row.instance_count} | {row.offered_tps:.0f} | {row.answered_tps:.1f}"

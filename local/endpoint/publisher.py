@@ -10,8 +10,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local.endpoint.figures import PeriodFigures
 from local.endpoint.metrics import metric_data
-from local.endpoint.simulation import PeriodFigures
 
 _log = logging.getLogger(__name__)
 

@@ -2,6 +2,9 @@
 
 Names of operations, headers and errors are those of botocore's service model ``sagemaker-runtime``.
 Signatures are not checked, so that curl works as well. Bodies are not kept.
+
+This is the platform's side of an invocation: what comes from a model, or is the endpoint's own
+answer for it, is translated into answers of the service.
 """
 
 from __future__ import annotations
@@ -16,12 +19,12 @@ import zlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import httptools
 
-from local.endpoint.simulation import EndpointStatus, Outcome, SimulatedEndpoint, Simulation
+from local.endpoint.endpoint import THROTTLED, Endpoint, EndpointStatus, Payload, Reply
+from local.endpoint.simulation import Simulation
 
 _log = logging.getLogger(__name__)
 
@@ -32,17 +35,24 @@ MAX_BODY_BYTES = 25 * 1024 * 1024
 ACCOUNT_ID = "123456789012"
 
 _SERVING = (EndpointStatus.IN_SERVICE, EndpointStatus.UPDATING)
-_ANSWER = b'[{"label":"POSITIVE","score":0.9998}]'
 _JSON = "application/json"
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
 _STREAM_SUFFIX = "-response-stream"
-_HEADERS_READ = frozenset((b"content-type", b"expect", b"x-amzn-sagemaker-target-variant"))
+#: What is handed on to the model: "Custom Inference Code with Hosting Services" (Developer Guide).
+_HANDED_ON = {
+    b"accept": "Accept",
+    b"x-amzn-sagemaker-custom-attributes": "X-Amzn-SageMaker-Custom-Attributes",
+}
+_HEADERS_READ = frozenset(
+    (b"content-type", b"expect", b"x-amzn-sagemaker-target-variant", *_HANDED_ON)
+)
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 424: "Failed Dependency", 500: "Error"}
+
+#: An answer that is an error is told of as far as this.
+_ORIGINAL_MESSAGE_BYTES = 4096
 
 #: Requests that a client may send ahead on one connection before it is made to wait.
 _PIPELINED_MAX = 32
-#: Bodies up to this size are remembered as valid JSON or not; a load test sends few different ones.
-_REMEMBERED_BODY_BYTES = 4096
 
 
 class Clockwork(Protocol):
@@ -86,34 +96,9 @@ def _model_error(endpoint_name: str, region: str, status: int, message: str) -> 
     )
 
 
-def _container_message(status: int, kind: str, message: str) -> str:
-    return json.dumps({"code": status, "type": kind, "message": message})
-
-
 _THROTTLED = ServiceError(400, "ThrottlingException", "Rate exceeded")
 _UNKNOWN_OPERATION = ServiceError(404, "UnknownOperationException", "No such operation")
 _INTERNAL_FAILURE = ServiceError(500, "InternalFailure", "The local endpoint failed; see its log")
-_TIMED_OUT_MESSAGE = "Your invocation timed out while waiting for a response from container primary"
-
-
-@lru_cache(maxsize=4096)
-def _is_json_remembered(body: bytes) -> bool:
-    return _is_json(body)
-
-
-def _is_json(body: bytes) -> bool:
-    try:
-        json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _container_accepts(content_type: str, body: bytes) -> bool:
-    """Whether the model's container can read the body: what is called JSON has to be JSON."""
-    if not content_type.startswith(_JSON):
-        return True
-    return _is_json_remembered(body) if len(body) <= _REMEMBERED_BODY_BYTES else _is_json(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,21 +148,24 @@ class RuntimeApi:
             respond(self._error(invalid or _INTERNAL_FAILURE, request))
             return
 
-        def answered(outcome: Outcome) -> None:
-            if outcome is Outcome.SUCCESS:
-                respond(self._success(endpoint.spec.variant_name, streamed, request))
+        def replied(reply: Reply) -> None:
+            if 200 <= reply.status < 300:
+                respond(self._success(endpoint.spec.variant_name, streamed, reply, request))
             else:
-                respond(self._error(self._failure(name, endpoint, outcome), request))
+                respond(self._error(self._failure(name, reply), request))
 
+        handed_on = tuple(
+            (name, request.headers[key])
+            for key, name in _HANDED_ON.items()
+            if key in request.headers
+        )
+        content_type = request.headers.get(b"content-type", _JSON)
         now = self._clockwork.advance()
-        if _container_accepts(request.headers.get(b"content-type", _JSON), request.body):
-            endpoint.invoke(now, answered)
-        else:
-            endpoint.refuse(now, answered)
+        endpoint.take(now, Payload(request.body, handed_on, content_type), replied)
         self._clockwork.arm()
 
     def _invalid(
-        self, name: str, endpoint: SimulatedEndpoint | None, request: HttpRequest
+        self, name: str, endpoint: Endpoint[Any] | None, request: HttpRequest
     ) -> ServiceError | None:
         """Why the platform does not hand the request to the model; None if it does."""
         if endpoint is None:
@@ -198,25 +186,20 @@ class RuntimeApi:
             )
         return None
 
-    def _failure(self, name: str, endpoint: SimulatedEndpoint, outcome: Outcome) -> ServiceError:
-        if outcome is Outcome.THROTTLED:
+    def _failure(self, name: str, reply: Reply) -> ServiceError:
+        if reply is THROTTLED:
             return _THROTTLED
-        if outcome is Outcome.BAD_INPUT:
-            status, message = 400, _container_message(400, "InvalidInput", "body is not JSON")
-        elif outcome is Outcome.QUEUE_FULL:
-            size = endpoint.spec.behaviour.queue_size
-            message = f"queue is full: {size} requests are waiting for a worker"
-            status, message = 503, _container_message(503, "ServiceUnavailable", message)
-        else:
-            status, message = 0, _TIMED_OUT_MESSAGE
-        return _model_error(name, self._region, status, message)
+        message = reply.body[:_ORIGINAL_MESSAGE_BYTES].decode(errors="replace")
+        return _model_error(name, self._region, reply.status, message)
 
     def internal_failure(self, request: HttpRequest) -> bytes:
         """The answer where this program is at fault."""
         return self._error(_INTERNAL_FAILURE, request)
 
-    def _success(self, variant_name: str, streamed: bool, request: HttpRequest) -> bytes:
-        head, body = _success_parts(variant_name, streamed)
+    def _success(
+        self, variant_name: str, streamed: bool, reply: Reply, request: HttpRequest
+    ) -> bytes:
+        head, body = _success_parts(variant_name, streamed, reply)
         return head + self._last_headers(request) + body
 
     def _error(self, error: ServiceError, request: HttpRequest) -> bytes:
@@ -234,14 +217,13 @@ class RuntimeApi:
         return f"x-amzn-RequestId: {request_id}\r\n{closing}\r\n".encode()
 
 
-@lru_cache
-def _success_parts(variant_name: str, streamed: bool) -> tuple[bytes, bytes]:
+def _success_parts(variant_name: str, streamed: bool, reply: Reply) -> tuple[bytes, bytes]:
     """Status line with headers, and body, of a success."""
-    body = _payload_part(_ANSWER) if streamed else _ANSWER
+    body = _payload_part(reply.body) if streamed else reply.body
     content_type = (
-        f"Content-Type: {_EVENT_STREAM}\r\nX-Amzn-SageMaker-Content-Type: {_JSON}\r\n"
+        f"Content-Type: {_EVENT_STREAM}\r\nX-Amzn-SageMaker-Content-Type: {reply.content_type}\r\n"
         if streamed
-        else f"Content-Type: {_JSON}\r\n"
+        else f"Content-Type: {reply.content_type}\r\n"
     )
     head = (
         f"HTTP/1.1 200 OK\r\n{content_type}Content-Length: {len(body)}\r\n"
@@ -253,7 +235,7 @@ def _success_parts(variant_name: str, streamed: bool) -> tuple[bytes, bytes]:
 def _payload_part(payload: bytes) -> bytes:
     """A PayloadPart in the ``vnd.amazon.eventstream`` encoding.
 
-    The model does not stream: its answer is a single part, sent when it is complete.
+    Local models do not stream: the answer is a single part, sent when it is complete.
     """
     headers = b"".join(
         struct.pack("!B", len(name)) + name + struct.pack("!BH", 7, len(value)) + value

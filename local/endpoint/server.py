@@ -20,19 +20,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
+from pydantic import TypeAdapter
 
-from local.endpoint.behaviour import ModelBehaviour
+from local.endpoint.behaviour import LocalModel, ServedModel
+from local.endpoint.container import Container, ContainerProcess
+from local.endpoint.core_pool import CorePool
+from local.endpoint.cores import CapacityError, Division, keep_to
+from local.endpoint.endpoint import Endpoint, EndpointBusyError, EndpointSpec
+from local.endpoint.figures import PeriodFigures
 from local.endpoint.runtime_api import RuntimeApi, RuntimeProtocol
-from local.endpoint.simulation import (
-    EndpointBusyError,
-    EndpointSpec,
-    PeriodFigures,
-    SimulatedEndpoint,
-    Simulation,
-)
+from local.endpoint.served import ServedEndpoint
+from local.endpoint.simulation import Simulation
 
 if TYPE_CHECKING:
     from local.endpoint.publisher import Publisher
@@ -95,10 +97,15 @@ class LoopClockwork:
 class Control:
     """Carries out what the parent asks for."""
 
-    def __init__(self, clockwork: LoopClockwork) -> None:
+    def __init__(self, clockwork: LoopClockwork, logs: Path | None) -> None:
         self._clockwork = clockwork
         self._simulation = clockwork.simulation
+        self._logs = logs
+        self._pool: CorePool | None = None
+        #: Deleted ones too: their servers may still be ending.
+        self._served: list[ServedEndpoint] = []
         self._operations: dict[str, Callable[..., object]] = {
+            "divide": self._divide,
             "create": self._create,
             "scale": self._scale,
             "delete": self._simulation.delete,
@@ -114,14 +121,47 @@ class Control:
         self._clockwork.advance()
         try:
             answer = {"result": operation(**arguments)}
+        except CapacityError as error:
+            answer = {"error": str(error), "lacks_capacity": True}
         except (EndpointBusyError, LookupError, ValueError) as error:
             answer = {"error": str(error.args[0])}
         self._clockwork.arm()
         return json.dumps({"id": number, **answer}).encode() + b"\n"
 
-    def _create(self, behaviour: dict[str, Any], **spec: Any) -> None:
-        self._simulation.create(
-            EndpointSpec(behaviour=ModelBehaviour.model_validate(behaviour), **spec)
+    async def close(self) -> None:
+        """End all model servers."""
+        await asyncio.gather(*(each.close() for each in self._served))
+
+    def _divide(self, for_instances: list[int], for_the_rest: list[int]) -> None:
+        keep_to(for_the_rest)
+        self._pool = CorePool(Division(tuple(for_instances), tuple(for_the_rest)))
+
+    def _create(self, endpoint_name: str, behaviour: dict[str, Any], **given: Any) -> None:
+        model = _LOCAL_MODEL.validate_python(behaviour)
+        spec = EndpointSpec(endpoint_name=endpoint_name, behaviour=model, **given)
+        if isinstance(model, ServedModel):
+            self._served.append(
+                self._simulation.add(endpoint_name, lambda: self._serve(spec, model))
+            )
+        else:
+            self._simulation.create(spec)
+
+    def _serve(self, spec: EndpointSpec, model: ServedModel) -> ServedEndpoint:
+        pool, logs = self._pool, self._logs
+        if pool is None:
+            raise ValueError("no cores are set apart for instances")
+
+        def make(number: int, cores: tuple[int, ...], on_change: Callable[[], None]) -> Container:
+            log = logs and logs / f"{spec.endpoint_name}-{number}.log"
+            return ContainerProcess(model, cores=cores, log=log, on_change=on_change)
+
+        return ServedEndpoint(
+            self._simulation,
+            spec,
+            self._simulation.on_period,
+            pool=pool,
+            make_container=make,
+            clock=self._clockwork.advance,
         )
 
     def _scale(self, endpoint_name: str, instance_count: int) -> None:
@@ -140,14 +180,19 @@ class Control:
     def _live(self, endpoint_name: str) -> dict[str, object]:
         return asdict(self._endpoint(endpoint_name).live(self._simulation.now))
 
-    def _endpoint(self, endpoint_name: str) -> SimulatedEndpoint:
+    def _endpoint(self, endpoint_name: str) -> Endpoint[Any]:
         try:
             return self._simulation.endpoints[endpoint_name]
         except KeyError:
             raise LookupError(f"endpoint {endpoint_name} does not exist") from None
 
 
-async def _serve(port: int, region: str, publisher: Publisher | None, answers: int) -> None:
+_LOCAL_MODEL: TypeAdapter[LocalModel] = TypeAdapter(LocalModel)
+
+
+async def _serve(
+    port: int, region: str, publisher: Publisher | None, logs: Path | None, answers: int
+) -> None:
     """Serve until told to stop; ``answers`` is the file descriptor the parent reads."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -156,7 +201,7 @@ async def _serve(port: int, region: str, publisher: Publisher | None, answers: i
 
     clockwork = LoopClockwork(loop, publisher)
     api = RuntimeApi(clockwork, region)
-    control = Control(clockwork)
+    control = Control(clockwork, logs)
     connections: set[RuntimeProtocol] = set()
     server = await loop.create_server(
         partial(RuntimeProtocol, api, connections), HOST, port, backlog=_BACKLOG
@@ -185,6 +230,7 @@ async def _serve(port: int, region: str, publisher: Publisher | None, answers: i
         task.cancel()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     server.close()
+    await control.close()
     for connection in list(connections):
         connection.close()
     for outcome in outcomes:
@@ -198,6 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--region", default="us-east-1")
     parser.add_argument("--cloudwatch-url", help="where metrics go; none are published without it")
+    parser.add_argument("--logs", type=Path, help="folder for what model servers write")
     options = parser.parse_args(argv)
     logging.basicConfig(format="local endpoint: %(message)s", level=logging.WARNING)
 
@@ -216,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.collect()
     gc.freeze()
     try:
-        uvloop.run(_serve(options.port, options.region, publisher, answers))
+        uvloop.run(_serve(options.port, options.region, publisher, options.logs, answers))
     except OSError as error:
         os.write(answers, json.dumps({"error": str(error)}).encode() + b"\n")
         return 1

@@ -1,9 +1,9 @@
-"""Endpoints as queues: who waits, who works, and what CloudWatch would be told of it.
+"""Simulated endpoints as queues: who waits, who works, and what CloudWatch would be told of it.
 
 Time is an argument everywhere (epoch seconds), so the simulation runs on an event loop's clock as
-well as on a made-up one. All endpoints share one heap of events; each event happens at its own
-exact time, however late the caller comes to process it, so throughput and utilization do not depend
-on how punctual the process is.
+well as on a made-up one. All endpoints share one timeline; each event happens at its own exact
+time, however late the caller comes to process it, so throughput and utilization do not depend on
+how punctual the process is.
 
 An instance is a station of slots (its vCPUs, or GPUs) with one queue: a request holds a slot for
 its CPU time, is off the CPU for ``wait_ms``, and is then answered. Without contention, n instances
@@ -12,44 +12,37 @@ of v slots serving requests of c seconds at a rate r are r * c / (n * v) utilize
 
 from __future__ import annotations
 
+import json
 import math
-import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import StrEnum
-from heapq import heappop, heappush
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Final, TypeVar
 
 from local.endpoint.behaviour import ModelBehaviour
-
-Routing = Literal["LEAST_OUTSTANDING_REQUESTS", "RANDOM"]
-
-#: SageMaker gives a model container this long to answer an invocation.
-INVOCATION_TIMEOUT_SECONDS = 60.0
-
-#: Latencies are counted in geometric buckets, 0.5 % wide: at most 0.25 % off.
-LATENCY_BUCKETS_PER_E = 200
-_SHORTEST_LATENCY_SECONDS = 1e-6
-
-#: DiskUtilization of each instance: nothing in a model's behaviour moves it.
-DISK_PERCENT = 10.0
-
-#: Live figures are over at least this long, and at most one sampling interval longer.
-_LIVE_SECONDS = 1.0
-_LIVE_SAMPLING_SECONDS = 0.25
+from local.endpoint.endpoint import (
+    INVOCATION_TIMEOUT_SECONDS,
+    THROTTLED,
+    TIMED_OUT,
+    Endpoint,
+    EndpointSpec,
+    EndpointStatus,
+    Instance,
+    Payload,
+    Replied,
+    Reply,
+)
+from local.endpoint.figures import PeriodFigures
+from local.endpoint.timeline import Timeline
 
 #: Contention follows the utilization of about this long.
 _CONTENTION_MEMORY_SECONDS = 1.0
 
-
-class EndpointStatus(StrEnum):
-    """The statuses of a SageMaker endpoint that a local one passes through."""
-
-    CREATING = "Creating"
-    IN_SERVICE = "InService"
-    UPDATING = "Updating"
-    FAILED = "Failed"
+_JSON: Final = "application/json"
+_SUCCESS: Final = Reply(200, _JSON, b'[{"label":"POSITIVE","score":0.9998}]')
+#: Bodies up to this size are remembered as valid JSON or not; a load test sends few different ones.
+_REMEMBERED_BODY_BYTES: Final = 4096
 
 
 class Outcome(StrEnum):
@@ -69,83 +62,28 @@ class Outcome(StrEnum):
 Answered = Callable[[Outcome], None]
 
 
-class EndpointBusyError(RuntimeError):
-    """The endpoint is being created or updated, or has failed: it can't be changed."""
+def _error(status: int, kind: str, message: str) -> Reply:
+    document = {"code": status, "type": kind, "message": message}
+    return Reply(status, _JSON, json.dumps(document).encode())
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceFigures:
-    """One instance over one full metric period; percentages as SageMaker scales them."""
-
-    cpu_utilization: float
-    memory_utilization: float
-    disk_utilization: float
-    #: None for types without GPUs.
-    gpu_utilization: float | None
-    gpu_memory_utilization: float | None
-    concurrent_requests_min: int
-    concurrent_requests_max: int
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
-@dataclass(slots=True)
-class PeriodFigures:
-    """What an endpoint did in one metric period. Requests count where they were answered."""
-
-    endpoint_name: str
-    variant_name: str
-    #: Epoch seconds.
-    start: int
-    invocations: int = 0
-    errors_4xx: int = 0
-    errors_5xx: int = 0
-    model_errors: int = 0
-    #: Invocations by how many instances were in service then.
-    by_instance_count: dict[int, int] = field(default_factory=dict)
-    #: Requests by latency bucket; ``latency_seconds`` gives a bucket's latency.
-    model_latency: dict[int, int] = field(default_factory=dict)
-    overhead_latency: dict[int, int] = field(default_factory=dict)
-    #: The instances that were in service for the whole period.
-    instances: list[InstanceFigures] = field(default_factory=list)
+_is_json_remembered = lru_cache(maxsize=4096)(_is_json)
 
 
-@dataclass(frozen=True, slots=True)
-class LiveFigures:
-    """An endpoint over the last second or so."""
-
-    arrivals_per_second: float
-    #: Successful answers.
-    answers_per_second: float
-    #: Everything else that was answered.
-    errors_per_second: float
-    #: Busy share of all slots (vCPUs, or GPUs for GPU work), 0-100.
-    utilization_percent: float
-    #: CPUUtilization as SageMaker reports it, 0 to 100 x vCPUs: one for each instance.
-    cpu_percent: tuple[float, ...]
-
-
-def latency_bucket(seconds: float) -> int:
-    """The bucket of a latency."""
-    return math.floor(math.log(max(seconds, _SHORTEST_LATENCY_SECONDS)) * LATENCY_BUCKETS_PER_E)
-
-
-def latency_seconds(bucket: int) -> float:
-    """The middle of a bucket."""
-    return math.exp((bucket + 0.5) / LATENCY_BUCKETS_PER_E)
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointSpec:
-    """What an endpoint is made of, as its config says."""
-
-    endpoint_name: str
-    variant_name: str
-    instance_type: str
-    vcpus: int
-    instance_count: int
-    behaviour: ModelBehaviour
-    routing: Routing
-    metric_period_seconds: int
-    gpus: int = 0
+def _accepted(payload: Payload) -> bool:
+    """Whether the model's container can read the body: what is called JSON has to be JSON."""
+    if not payload.content_type.startswith(_JSON):
+        return True
+    body = payload.body
+    return _is_json_remembered(body) if len(body) <= _REMEMBERED_BODY_BYTES else _is_json(body)
 
 
 class _Invocation:
@@ -158,7 +96,7 @@ class _Invocation:
         self.open = True
 
 
-class _Instance:
+class _Instance(Instance):
     """Slots and a queue. Keeps the integral of busy slots over time."""
 
     __slots__ = (
@@ -166,27 +104,17 @@ class _Instance:
         "_contention_level",
         "_updated",
         "busy",
-        "in_service_since",
-        "outstanding",
-        "outstanding_max",
-        "outstanding_min",
-        "period_started_with",
-        "position",
         "queue",
         "queue_is_watched",
         "slots",
     )
 
     def __init__(self, slots: int, now: float) -> None:
+        super().__init__(now)
         self.slots = slots
         self.busy = 0
         self.queue: deque[_Invocation] = deque()
         self.queue_is_watched = False
-        #: Index among the endpoint's instances; -1 once scaled in.
-        self.position = -1
-        self.in_service_since = now
-        self.outstanding = self.outstanding_min = self.outstanding_max = 0
-        self.period_started_with = 0.0
         self._busy_seconds = 0.0
         self._updated = now
         self._contention_level = 0.0
@@ -207,33 +135,30 @@ class _Instance:
         return self._contention_level
 
 
-class SimulatedEndpoint:
-    """One endpoint with one variant."""
+class SimulatedEndpoint(Endpoint[_Instance]):
+    """One endpoint whose instances are queues."""
 
-    def __init__(self, simulation: Simulation, spec: EndpointSpec) -> None:
-        now = simulation.now
+    def __init__(
+        self,
+        timeline: Timeline,
+        spec: EndpointSpec,
+        on_period: Callable[[PeriodFigures], None],
+    ) -> None:
         behaviour = spec.behaviour
-        self.spec = spec
-        self.status = EndpointStatus.CREATING
-        self.failure_reason: str | None = None
-        self.deleted = False
-        #: Requests seen, answered with success, and answered otherwise, since creation.
-        self.arrivals = self.answers = self.errors = 0
-        self._simulation = simulation
-        self._random = random.Random(spec.endpoint_name)
-        self._instances: list[_Instance] = []
-        # Outstanding requests of each instance: a plain list, because min() of it is fast.
-        self._outstanding: list[int] = []
-        self._next_position = 0
-        self._is_random = spec.routing == "RANDOM"
-
+        assert isinstance(behaviour, ModelBehaviour)
         self._on_gpu = bool(behaviour.gpu_ms and spec.gpus)
         processors = spec.gpus if self._on_gpu else spec.vcpus
         slot_ms = behaviour.gpu_ms if self._on_gpu and behaviour.gpu_ms else behaviour.cpu_ms
-        #: CPUs in use for each slot in use.
-        self._cpus_per_slot = (
-            min(behaviour.cpu_ms / slot_ms, spec.vcpus / processors) if self._on_gpu else 1.0
+        super().__init__(
+            timeline,
+            spec,
+            on_period,
+            processors=processors,
+            cpus_per_processor=min(behaviour.cpu_ms / slot_ms, spec.vcpus / processors)
+            if self._on_gpu
+            else 1.0,
         )
+        self._behaviour = behaviour
         workers = behaviour.concurrency or processors
         self._slots = min(workers, processors)
         # Workers beyond the processors wait for one, as requests in the queue do.
@@ -245,59 +170,56 @@ class SimulatedEndpoint:
         variance = math.log1p(behaviour.cpu_ms_cv**2)
         self._mu = math.log(slot_ms / 1000) - variance / 2
         self._sigma = math.sqrt(variance)
+        message = f"queue is full: {behaviour.queue_size} requests are waiting for a worker"
+        self._replies = {
+            Outcome.SUCCESS: _SUCCESS,
+            Outcome.THROTTLED: THROTTLED,
+            Outcome.BAD_INPUT: _error(400, "InvalidInput", "body is not JSON"),
+            Outcome.QUEUE_FULL: _error(503, "ServiceUnavailable", message),
+            Outcome.TIMED_OUT: TIMED_OUT,
+        }
 
         self._tokens = self._tokens_max = max(1.0, behaviour.throttle_tps or 0.0)
-        self._tokens_at = now
-
-        self._period = self._new_period(now)
-        self._samples: deque[tuple[float, int, int, int, dict[_Instance, float]]] = deque(
-            maxlen=math.ceil(_LIVE_SECONDS / _LIVE_SAMPLING_SECONDS) + 1
+        self._tokens_at = timeline.now
+        timeline.schedule(
+            timeline.now + behaviour.startup_seconds, self._started, spec.instance_count
         )
-        simulation.schedule(now + behaviour.startup_seconds, self._started, spec.instance_count)
-        simulation.schedule(
-            self._period.start + spec.metric_period_seconds, self._period_ended, None
-        )
-        self._sample(now, None)
 
     # --- Life of the endpoint ---------------------------------------------------------------
 
-    @property
-    def instance_count(self) -> int:
-        """Instances in service."""
-        return len(self._instances)
-
     def scale(self, now: float, instance_count: int) -> None:
-        """Change the instance count; the instances there are serve on while it lasts.
-
-        Raises:
-            EndpointBusyError: The endpoint is not InService.
-        """
-        if self.status is not EndpointStatus.IN_SERVICE:
-            raise EndpointBusyError(f"endpoint {self.spec.endpoint_name} is {self.status}")
+        """See ``Endpoint.scale``."""
+        self._check_in_service()
         self.status = EndpointStatus.UPDATING
-        self._simulation.schedule(
-            now + self.spec.behaviour.startup_seconds, self._started, instance_count
+        self._timeline.schedule(
+            now + self._behaviour.startup_seconds, self._started, instance_count
         )
 
     def _started(self, at: float, instance_count: int) -> None:
         if self.deleted:
             return
-        if self.spec.behaviour.fail_startup and self.status is EndpointStatus.CREATING:
+        if self._behaviour.fail_startup and self.status is EndpointStatus.CREATING:
             self.status = EndpointStatus.FAILED
-            self.failure_reason = self.spec.behaviour.fail_startup
+            self.failure_reason = self._behaviour.fail_startup
             return
-        for scaled_in in self._instances[instance_count:]:
-            scaled_in.position = -1
         self._instances = self._instances[:instance_count]
         while len(self._instances) < instance_count:
             self._instances.append(_Instance(self._slots, at))
-        for position, instance in enumerate(self._instances):
-            instance.position = position
-        self._outstanding = [instance.outstanding for instance in self._instances]
-        self._next_position = 0
+        self._route_to(self._instances)
         self.status = EndpointStatus.IN_SERVICE
 
     # --- Invocations ------------------------------------------------------------------------
+
+    def take(self, now: float, payload: Payload, replied: Replied) -> None:
+        """See ``Endpoint.take``."""
+
+        def answered(outcome: Outcome) -> None:
+            replied(self._replies[outcome])
+
+        if _accepted(payload):
+            self.invoke(now, answered)
+        else:
+            self.refuse(now, answered)
 
     def invoke(self, now: float, answered: Answered) -> None:
         """Take a request; ``answered`` is called once, now or by a later ``advance``.
@@ -305,23 +227,20 @@ class SimulatedEndpoint:
         The endpoint must have instances in service, and ``advance(now)`` been called.
         """
         self.arrivals += 1
-        if self.spec.behaviour.throttle_tps and self._is_throttled(now):
+        if self._behaviour.throttle_tps and self._is_throttled(now):
             self.errors += 1
             answered(Outcome.THROTTLED)
             return
         instance = self._route()
         invocation = _Invocation(now, instance, answered)
-        instance.outstanding += 1
-        if instance.outstanding > instance.outstanding_max:
-            instance.outstanding_max = instance.outstanding
-        self._outstanding[instance.position] = instance.outstanding
+        self._taken(instance)
         if instance.busy < instance.slots:
             self._start(now, invocation)
         elif len(instance.queue) < self._waiting_max:
             instance.queue.append(invocation)
             if not instance.queue_is_watched:
                 instance.queue_is_watched = True
-                self._simulation.schedule(
+                self._timeline.schedule(
                     now + INVOCATION_TIMEOUT_SECONDS, self._queue_timed_out, instance
                 )
         else:
@@ -331,17 +250,12 @@ class SimulatedEndpoint:
         """Take a request whose body the container can't read: it answers 4xx at once."""
         self.arrivals += 1
         instance = self._route()
-        instance.outstanding += 1
+        self._taken(instance)
         self._answer(now, _Invocation(now, instance, answered), Outcome.BAD_INPUT)
-
-    def reject(self) -> None:
-        """Count a request that the platform answered itself (ValidationError)."""
-        self.arrivals += 1
-        self.errors += 1
 
     def _is_throttled(self, now: float) -> bool:
         """Token bucket that holds what one second lets through."""
-        rate = self.spec.behaviour.throttle_tps or math.inf
+        rate = self._behaviour.throttle_tps or math.inf
         self._tokens = min(self._tokens_max, self._tokens + (now - self._tokens_at) * rate)
         self._tokens_at = now
         if self._tokens < 1:
@@ -349,30 +263,16 @@ class SimulatedEndpoint:
         self._tokens -= 1
         return False
 
-    def _route(self) -> _Instance:
-        if self._is_random:
-            return self._random.choice(self._instances)
-        # Ties go round robin, or the first instance would be the hottest at low load.
-        outstanding = self._outstanding
-        least = min(outstanding)
-        position = self._next_position
-        try:
-            position = outstanding.index(least, position)
-        except ValueError:
-            position = outstanding.index(least)
-        self._next_position = (position + 1) % len(outstanding)
-        return self._instances[position]
-
     def _start(self, at: float, invocation: _Invocation) -> None:
         instance = invocation.instance
         seconds = self._random.lognormvariate(self._mu, self._sigma)
         if self._contention:
             seconds *= 1 + self._contention * instance.recent_utilization(at)
         instance.set_busy(at, instance.busy + 1)
-        self._simulation.schedule(at + seconds, self._left_slot, invocation)
+        self._timeline.schedule(at + seconds, self._left_slot, invocation)
         time_out = invocation.arrived + INVOCATION_TIMEOUT_SECONDS
         if at + seconds + self._wait > time_out > at:
-            self._simulation.schedule(time_out, self._timed_out, invocation)
+            self._timeline.schedule(time_out, self._timed_out, invocation)
 
     def _left_slot(self, at: float, invocation: _Invocation) -> None:
         instance = invocation.instance
@@ -380,7 +280,7 @@ class SimulatedEndpoint:
             instance.recent_utilization(at)
         instance.set_busy(at, instance.busy - 1)
         if self._wait:
-            self._simulation.schedule(at + self._wait, self._succeeded, invocation)
+            self._timeline.schedule(at + self._wait, self._succeeded, invocation)
         else:
             self._succeeded(at, invocation)
         if instance.queue:
@@ -397,7 +297,7 @@ class SimulatedEndpoint:
         for invocation in instance.queue:
             time_out = invocation.arrived + INVOCATION_TIMEOUT_SECONDS
             if time_out > at:
-                self._simulation.schedule(time_out, self._queue_timed_out, instance)
+                self._timeline.schedule(time_out, self._queue_timed_out, instance)
                 return
             self._answer(at, invocation, Outcome.TIMED_OUT)
         instance.queue_is_watched = False
@@ -406,108 +306,28 @@ class SimulatedEndpoint:
         if not invocation.open:
             return
         invocation.open = False
-        instance = invocation.instance
-        instance.outstanding -= 1
-        if instance.outstanding < instance.outstanding_min:
-            instance.outstanding_min = instance.outstanding
-        if instance.position >= 0:
-            self._outstanding[instance.position] = instance.outstanding
-
-        period = self._period
-        period.invocations += 1
-        count = len(self._instances)
-        period.by_instance_count[count] = period.by_instance_count.get(count, 0) + 1
-        bucket = latency_bucket(at - invocation.arrived)
-        period.model_latency[bucket] = period.model_latency.get(bucket, 0) + 1
         # The answer is due at `at` and goes out now: all of the difference is our own doing.
-        bucket = latency_bucket(self._simulation.now - at)
-        period.overhead_latency[bucket] = period.overhead_latency.get(bucket, 0) + 1
-        if outcome is Outcome.SUCCESS:
-            self.answers += 1
-        else:
-            self.errors += 1
-            period.model_errors += 1
-            if outcome is Outcome.BAD_INPUT:
-                period.errors_4xx += 1
-            elif outcome is Outcome.QUEUE_FULL:
-                period.errors_5xx += 1
+        self._answered(
+            invocation.instance,
+            self._replies[outcome].status,
+            at - invocation.arrived,
+            self._timeline.now - at,
+        )
         invocation.answered(outcome)
 
     # --- Figures ----------------------------------------------------------------------------
 
-    def _new_period(self, at: float) -> PeriodFigures:
-        seconds = self.spec.metric_period_seconds
-        return PeriodFigures(
-            self.spec.endpoint_name, self.spec.variant_name, math.floor(at / seconds) * seconds
-        )
+    def _memory_percent(self, _: _Instance) -> float:
+        return self._behaviour.memory_percent
 
-    def _period_ended(self, at: float, _: None) -> None:
-        if self.deleted:
-            return
-        period = self._period
-        seconds = self.spec.metric_period_seconds
-        for instance in self._instances:
-            busy_seconds = instance.busy_seconds(at)
-            if instance.in_service_since <= period.start:
-                busy_slots = (busy_seconds - instance.period_started_with) / seconds
-                period.instances.append(self._instance_figures(instance, busy_slots))
-            instance.period_started_with = busy_seconds
-            instance.outstanding_min = instance.outstanding_max = instance.outstanding
-        self._period = self._new_period(at)
-        self._simulation.schedule(at + seconds, self._period_ended, None)
-        self._simulation.on_period(period)
-
-    def _instance_figures(self, instance: _Instance, busy_slots: float) -> InstanceFigures:
-        spec = self.spec
-        gpu_utilization = gpu_memory = None
-        if spec.gpus:
-            gpu_utilization = 100 * busy_slots if self._on_gpu else 0.0
-            gpu_memory = spec.gpus * spec.behaviour.memory_percent
-        return InstanceFigures(
-            cpu_utilization=100 * busy_slots * self._cpus_per_slot,
-            memory_utilization=spec.behaviour.memory_percent,
-            disk_utilization=DISK_PERCENT,
-            gpu_utilization=gpu_utilization,
-            gpu_memory_utilization=gpu_memory,
-            concurrent_requests_min=instance.outstanding_min,
-            concurrent_requests_max=instance.outstanding_max,
-        )
-
-    def delete(self) -> None:
-        """Take no more requests; those at work are still answered."""
-        self.deleted = True
-        period, self._period = self._period, self._new_period(self._simulation.now)
-        if period.invocations:
-            self._simulation.on_period(period)
-
-    def _sample(self, at: float, _: None) -> None:
-        if self.deleted:
-            return
-        busy = {instance: instance.busy_seconds(at) for instance in self._instances}
-        self._samples.append((at, self.arrivals, self.answers, self.errors, busy))
-        self._simulation.schedule(at + _LIVE_SAMPLING_SECONDS, self._sample, None)
-
-    def live(self, now: float) -> LiveFigures:
-        """Figures since the oldest sample kept: over the last 1 to 1.25 seconds."""
-        since, arrivals, answers, errors, busy_before = self._samples[0]
-        seconds = max(now - since, 1e-9)
-        busy_slots = [
-            (instance.busy_seconds(now) - busy_before[instance]) / seconds
-            if instance in busy_before
-            else instance.busy_seconds(now) / max(now - instance.in_service_since, 1e-9)
-            for instance in self._instances
-        ]
-        processors = (self.spec.gpus if self._on_gpu else self.spec.vcpus) * len(busy_slots)
-        return LiveFigures(
-            arrivals_per_second=(self.arrivals - arrivals) / seconds,
-            answers_per_second=(self.answers - answers) / seconds,
-            errors_per_second=(self.errors - errors) / seconds,
-            utilization_percent=100 * sum(busy_slots) / processors if processors else 0.0,
-            cpu_percent=tuple(100 * self._cpus_per_slot * slots for slots in busy_slots),
-        )
+    def _gpu_figures(self, busy: float, memory_percent: float) -> tuple[float, float]:
+        return 100 * busy if self._on_gpu else 0.0, self.spec.gpus * memory_percent
 
 
-class Simulation:
+_EndpointT = TypeVar("_EndpointT", bound=Endpoint[Any])
+
+
+class Simulation(Timeline):
     """All endpoints of one process, on one clock."""
 
     def __init__(self, now: float, on_period: Callable[[PeriodFigures], None]) -> None:
@@ -517,21 +337,27 @@ class Simulation:
             now: Epoch seconds.
             on_period: Told at the end of every metric period of every endpoint.
         """
-        self.now = now
+        super().__init__(now)
         self.on_period = on_period
-        self.endpoints: dict[str, SimulatedEndpoint] = {}
-        self._events: list[tuple[float, int, Callable[[float, Any], None], Any]] = []
-        self._scheduled = 0
+        self.endpoints: dict[str, Endpoint[Any]] = {}
 
     def create(self, spec: EndpointSpec) -> SimulatedEndpoint:
-        """Create an endpoint, in status Creating.
+        """Create a simulated endpoint, in status Creating.
 
         Raises:
             ValueError: There is one of that name.
         """
-        if spec.endpoint_name in self.endpoints:
-            raise ValueError(f"endpoint {spec.endpoint_name} exists already")
-        endpoint = self.endpoints[spec.endpoint_name] = SimulatedEndpoint(self, spec)
+        return self.add(spec.endpoint_name, lambda: SimulatedEndpoint(self, spec, self.on_period))
+
+    def add(self, endpoint_name: str, make: Callable[[], _EndpointT]) -> _EndpointT:
+        """Add an endpoint of whatever kind, made only if there is none of that name.
+
+        Raises:
+            ValueError: There is one.
+        """
+        if endpoint_name in self.endpoints:
+            raise ValueError(f"endpoint {endpoint_name} exists already")
+        endpoint = self.endpoints[endpoint_name] = make()
         return endpoint
 
     def delete(self, endpoint_name: str) -> None:
@@ -539,20 +365,3 @@ class Simulation:
         endpoint = self.endpoints.pop(endpoint_name, None)
         if endpoint is not None:
             endpoint.delete()
-
-    def schedule(self, at: float, action: Callable[[float, Any], None], argument: object) -> None:
-        """Have ``action(at, argument)`` called when the time has come."""
-        self._scheduled += 1
-        heappush(self._events, (at, self._scheduled, action, argument))
-
-    def advance(self, now: float) -> None:
-        """Let everything happen that is due by now, each at its own time."""
-        self.now = now
-        events = self._events
-        while events and events[0][0] <= now:
-            at, _, action, argument = heappop(events)
-            action(at, argument)
-
-    def next_event_at(self) -> float | None:
-        """When the next thing happens; None if nothing will."""
-        return self._events[0][0] if self._events else None

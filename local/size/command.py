@@ -178,9 +178,11 @@ def _models(path: str, request: Request) -> ModelCatalogue:
     known = [key for key in keys if key in models.models]
     try:
         for instance_type in request.instance_types:
-            models.behaviour((known or keys)[0], instance_type)
+            models.check_runs_here((known or keys)[0], instance_type)
     except UnknownModelError as error:
         raise UsageError(f"model.{request.model.kind}: {error}") from None
+    except ModelsFileError as error:
+        raise UsageError(str(error)) from None
     return models
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from local.endpoint.simulation import LiveFigures
+from local.endpoint.figures import LiveFigures
 from local.stepfunctions import HistoryEvent
 
 #: What the sizing machine's states mean to a person.

@@ -103,7 +103,7 @@ def test_a_bad_argument_is_one_line_and_exit_code_1(
 
 
 def test_processors_are_those_of_ec2() -> None:
-    assert processors("ml.m5.12xlarge") == Processors(vcpus=48, gpus=0)
-    assert processors("ml.g5.12xlarge") == Processors(vcpus=48, gpus=4)
+    assert processors("ml.m5.12xlarge") == Processors(vcpus=48, gpus=0, memory_mib=196608)
+    assert processors("ml.g5.12xlarge") == Processors(vcpus=48, gpus=4, memory_mib=196608)
     with pytest.raises(UnknownInstanceTypeError):
         processors("ml.m5.13xlarge")

@@ -19,9 +19,9 @@ from botocore.exceptions import ClientError
 
 from local.endpoint.behaviour import ModelBehaviour
 from local.endpoint.client import EndpointServer
+from local.endpoint.figures import LiveFigures
 from local.endpoint.method import wait_in_service
 from local.endpoint.open_loop import OfferedLoad, offer
-from local.endpoint.simulation import LiveFigures
 
 pytestmark = pytest.mark.load
 

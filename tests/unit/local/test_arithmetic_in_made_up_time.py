@@ -15,14 +15,10 @@ from itertools import accumulate, repeat
 import pytest
 
 from local.endpoint.behaviour import DEFAULT_MODELS_FILE, ModelBehaviour, load_models
+from local.endpoint.endpoint import EndpointSpec
+from local.endpoint.figures import PeriodFigures, latency_seconds
 from local.endpoint.instance_types import processors
-from local.endpoint.simulation import (
-    EndpointSpec,
-    Outcome,
-    PeriodFigures,
-    Simulation,
-    latency_seconds,
-)
+from local.endpoint.simulation import Outcome, Simulation
 from sizing.catalogue import instance_prices
 from sizing.catalogue.instance import InstanceFacts
 from sizing.load_test.observation import Latency, LoadTestRecord, Observation, Window, Workers

@@ -11,6 +11,8 @@ from local.endpoint.behaviour import (
     DEFAULT_MODELS_FILE,
     ModelBehaviour,
     ModelsFileError,
+    Serve,
+    ServedModel,
     UnknownModelError,
     load_models,
 )
@@ -80,6 +82,35 @@ def test_an_unknown_model_is_named_beside_the_known_ones(tmp_path: Path) -> None
         ("a: {instance_types: {m5.large: {}}}\n", "instance_types: m5.large: an instance type"),
         ("a: {instance_types: {ml.m5.large: {cpu_ms: -1}}}\n", "ml.m5.large: cpu_ms: input should"),
         ("a: {instance_types: {ml.m5.large: {instance_types: {}}}}\n", "unknown field; allowed"),
+        ("a: {cpu: 3}\n", ", gpu_ms, serve, instance_types"),
+        ("a: {serve: uvicorn}\n", "a: serve: must be a mapping, got 'uvicorn'"),
+        ("a: {serve: }\n", "a: serve: must be a mapping, got None"),
+        ("a: {serve: {vcpus: 1}}\n", "a: serve: command: is missing"),
+        ("a: {serve: {command: []}}\n", "a: serve: command: list should have at least 1 item"),
+        ("a: {serve: {command: run}}\n", "a: serve: command: input should be a valid list"),
+        ("a: {serve: {command: [run, 8]}}\n", "a: serve: command: 1: input should be a valid str"),
+        ("a: {serve: {command: [x], port: 1}}\n", "port: unknown field; allowed: command, env"),
+        ("a: {serve: {command: [x], vcpus: 0}}\n", "a: serve: vcpus: input should be greater"),
+        ("a: {serve: {command: [x], vcpus: 0.5}}\n", "a: serve: vcpus: input should be a valid"),
+        (
+            "a: {serve: {command: [x], environment: {N: 1}}}\n",
+            "a: serve: environment: N: input should be a valid string, got 1",
+        ),
+        (
+            "a: {serve: {command: [x], environment: {'A=B': c}}}\n",
+            "a: serve: environment: A=B: string should match pattern",
+        ),
+        (
+            "a: {serve: {command: [x], environment: {PORT: '8080'}}}\n",
+            "a: serve: environment: PORT: is given to each instance with a port of its own",
+        ),
+        (
+            "a: {serve: {command: [x]}, cpu_ms: 3}\n",
+            "a: cpu_ms: not beside serve, where a real server decides how the model behaves; "
+            "allowed: serve, instance_types",
+        ),
+        ("a: {serve: {command: [x]}, instance_types: {ml.m5.large: {cpu_ms: 1}}}\n", "cpu_ms: not"),
+        ("a: {cpu_ms: 1, instance_types: {ml.m5.large: {serve: {}}}}\n", "cpu_ms: not beside"),
     ],
 )
 def test_a_file_in_error_is_refused_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
@@ -88,6 +119,54 @@ def test_a_file_in_error_is_refused_in_one_line(tmp_path: Path, text: str, compl
     assert complaint in str(caught.value)
     assert "models.yaml: " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_served_model_runs_in_the_files_folder_and_a_type_overrides_what_it_names(
+    tmp_path: Path,
+) -> None:
+    path = write(
+        tmp_path,
+        "a:\n  serve: {command: [run, '{port}'], environment: {N: '1'}}\n"
+        "  instance_types:\n    ml.c5.xlarge: {serve: {vcpus: 4}}\n",
+    )
+    catalogue = load_models(path)
+    assert catalogue.behaviour("a", "ml.m5.large") == ServedModel(
+        serve=Serve(command=["run", "{port}"], environment={"N": "1"}, vcpus=1),
+        folder=str(tmp_path),
+    )
+    assert catalogue.behaviour("a", "ml.c5.xlarge") == ServedModel(
+        serve=Serve(command=["run", "{port}"], environment={"N": "1"}, vcpus=4),
+        folder=str(tmp_path),
+    )
+
+
+def test_whether_a_model_runs_here_is_known_before_it_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(
+        tmp_path,
+        "simulated:\n"
+        "here: {serve: {command: [./run]}}\n"
+        "of-the-path: {serve: {command: [env]}}\n"
+        "missing: {serve: {command: [./missing]}}\n"
+        "not-a-program: {serve: {command: [./models.yaml]}}\n"
+        "of-no-path: {serve: {command: [surely-not-a-program]}}\n"
+        "large: {serve: {command: [./run], vcpus: 2}}\n",
+    )
+    (tmp_path / "run").touch(0o755)
+    catalogue = load_models(path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    for model in ("simulated", "here", "of-the-path"):
+        catalogue.check_runs_here(model, "ml.m5.large")
+    for model in ("missing", "not-a-program", "of-no-path"):
+        with pytest.raises(ModelsFileError, match=f"{model}: serve: command: there is no program"):
+            catalogue.check_runs_here(model, "ml.m5.large")
+    with pytest.raises(ModelsFileError) as caught:
+        catalogue.check_runs_here("large", "ml.m5.large")
+    assert str(caught.value).endswith(
+        "models.yaml: large: serve: vcpus: 1 instance with 2 cores each and the load generator "
+        "with 1 need 3 cores; this machine has 2"
+    )
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

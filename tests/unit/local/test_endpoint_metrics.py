@@ -9,6 +9,7 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
+from local.endpoint.figures import InstanceFigures, PeriodFigures, latency_bucket
 from local.endpoint.metrics import (
     INSTANCE_NAMESPACE,
     INVOCATION_NAMESPACE,
@@ -16,7 +17,6 @@ from local.endpoint.metrics import (
     Datum,
     metric_data,
 )
-from local.endpoint.simulation import InstanceFigures, PeriodFigures, latency_bucket
 
 START = 1_800_000_000
 

@@ -11,19 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.endpoint import simulation as module
 from local.endpoint.behaviour import DEFAULT_MODELS_FILE, ModelBehaviour, load_models
-from local.endpoint.simulation import (
-    EndpointBusyError,
-    EndpointSpec,
-    EndpointStatus,
-    Outcome,
-    PeriodFigures,
-    SimulatedEndpoint,
-    Simulation,
-    latency_bucket,
-    latency_seconds,
-)
+from local.endpoint.endpoint import EndpointBusyError, EndpointSpec, EndpointStatus, Routing
+from local.endpoint.figures import PeriodFigures, latency_bucket, latency_seconds
+from local.endpoint.simulation import Outcome, SimulatedEndpoint, Simulation
 
 START = 1_800_000_000.0
 PERIOD = 10
@@ -38,7 +29,7 @@ class World:
         *,
         vcpus: int = 4,
         instance_count: int = 1,
-        routing: module.Routing = "LEAST_OUTSTANDING_REQUESTS",
+        routing: Routing = "LEAST_OUTSTANDING_REQUESTS",
         gpus: int = 0,
         at: float = START,
     ) -> None:
@@ -306,7 +297,7 @@ class TestRouting:
 
     def test_random_widens_the_gap_between_instances(self) -> None:
         ratios = {}
-        routings: tuple[module.Routing, ...] = ("LEAST_OUTSTANDING_REQUESTS", "RANDOM")
+        routings: tuple[Routing, ...] = ("LEAST_OUTSTANDING_REQUESTS", "RANDOM")
         for routing in routings:
             world = World(behaviour(cpu_ms=100), vcpus=4, instance_count=6, routing=routing)
             world.offer(150, 40)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from local.endpoint.simulation import LiveFigures
+from local.endpoint.figures import LiveFigures
 from local.size import progress as progress_module
 from local.size.display import LiveDisplay, PlainDisplay, display_for, panel
 from local.size.progress import Progress, Stage
