@@ -1,7 +1,9 @@
 """How well the search does: ``python -m benchmarks.search --seed 1``.
 
-Draws simulated endpoints (``world``), sizes each by the search and by two baselines (``ways``),
-and prints a table and one line of JSON. The same seed gives the same figures.
+Draws simulated endpoints of worlds that misbehave (``worlds``), sizes them by the search, and
+prints a row of a table for each world, then as many lines of JSON. Then it does the same in the
+plain world (``world``), beside two baselines (``ways``): that is the last line. The same seed gives
+the same figures.
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ from pathlib import Path
 from random import Random
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "functions"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "locust_image"))
 
 from benchmarks.search import world
 from benchmarks.search.ways import Bench, Outcome, by_hand, plain_loop, search
+from benchmarks.search.worlds import rows
+from benchmarks.search.worlds.drawing import BY_NAME, WORLDS
 
 WAYS: dict[str, Callable[[Bench], None]] = {
     "search": search,
@@ -32,6 +37,8 @@ WITH_PRIOR = "with prior"
 LATENCY_BOUND = "p99 binds"
 #: Endpoints that a process sizes at a time.
 _CHUNK = 50
+PLAIN = "plain"
+_ENDPOINTS, _ENDPOINTS_OF_A_WORLD = 4000, 300
 
 
 @dataclass
@@ -134,33 +141,82 @@ def part(first: int, *, seed: int, end: int, harder: bool, verbose: bool) -> dic
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the benchmark and print its table and its line of JSON."""
+    """Run the benchmark and print its tables and its lines of JSON."""
     parser = argparse.ArgumentParser(
         prog="benchmarks.search", description="How well the search does on simulated endpoints."
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--endpoints", type=int, default=4000)
+    parser.add_argument(
+        "--endpoints",
+        type=int,
+        help=f"endpoints of each world (default {_ENDPOINTS} of the plain one, "
+        f"{_ENDPOINTS_OF_A_WORLD} of the others)",
+    )
+    parser.add_argument(
+        "--world",
+        action="append",
+        choices=[*BY_NAME, PLAIN],
+        metavar="NAME",
+        help=f"only this world; may be repeated: {', '.join([*BY_NAME, PLAIN])}",
+    )
+    parser.add_argument(
+        "--explain", type=int, default=0, metavar="K", help="tell of each world's K worst answers"
+    )
     parser.add_argument(
         "--harder",
         action="store_true",
-        help="p99s also carry the sampling error of finitely many requests, and common noise",
+        help="p99s of the plain world also carry the sampling error of finitely many requests, "
+        "and common noise",
     )
-    parser.add_argument("--verbose", action="store_true", help="show the endpoints done wrong")
+    parser.add_argument(
+        "--verbose", action="store_true", help="show the plain world's endpoints done wrong"
+    )
     arguments = parser.parse_args(argv)
+    names = arguments.world or [*BY_NAME, PLAIN]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        _worlds(pool, names, arguments)
+        if PLAIN in names:
+            _plain(pool, arguments)
+
+
+def _worlds(pool: ProcessPoolExecutor, names: list[str], arguments: argparse.Namespace) -> None:
+    """The worlds that misbehave: a row and a line of JSON for each."""
+    worlds = [each for each in WORLDS if each.name in names]
+    if not worlds:
+        return
+    print(rows.heading())
+    done = []
+    for row in rows.rows(
+        pool,
+        worlds,
+        seed=arguments.seed,
+        endpoints=arguments.endpoints or _ENDPOINTS_OF_A_WORLD,
+        explain=arguments.explain,
+    ):
+        print(rows.shown(row), flush=True)
+        for _, miss in row.misses:
+            print(miss, flush=True)
+        done.append(row)
+    for row in done:
+        print(json.dumps(row.score.line(row.name)))
+
+
+def _plain(pool: ProcessPoolExecutor, arguments: argparse.Namespace) -> None:
+    """The plain world, beside two baselines."""
     scores = {name: Score() for name in (*WAYS, WITH_PRIOR, LATENCY_BOUND)}
+    endpoints = arguments.endpoints or _ENDPOINTS
     work = partial(
         part,
         seed=arguments.seed,
-        end=arguments.endpoints,
+        end=endpoints,
         harder=arguments.harder,
         verbose=arguments.verbose,
     )
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for scored in pool.map(work, range(0, arguments.endpoints, _CHUNK)):
-            for name, score in scored.items():
-                scores[name].join(score)
+    for scored in pool.map(work, range(0, endpoints, _CHUNK)):
+        for name, score in scored.items():
+            scores[name].join(score)
     _table(scores)
-    print(json.dumps({**_line(scores), "seed": arguments.seed, "endpoints": arguments.endpoints}))
+    print(json.dumps({**_line(scores), "seed": arguments.seed, "endpoints": endpoints}))
 
 
 def _line(scores: dict[str, Score]) -> dict[str, float]:

@@ -186,7 +186,7 @@ def draw(random: Random, *, harder: bool = False) -> tuple[Endpoint, int]:
     needed = random.randint(1, LARGEST_COUNT)
     bound = random.random() < LATENCY_BOUND_SHARE
     while True:
-        endpoint = _draw_without_target(random, limited=bound or random.random() < 0.5)
+        endpoint = draw_without_target(random, limited=bound or random.random() < 0.5)
         if endpoint.latency_binds(needed) is not bound:
             continue
         most, more = endpoint.most_tps(needed - 1), endpoint.most_tps(needed)
@@ -198,7 +198,7 @@ def draw(random: Random, *, harder: bool = False) -> tuple[Endpoint, int]:
         return endpoint, endpoint.smallest_count()
 
 
-def _draw_without_target(random: Random, *, limited: bool) -> Endpoint:
+def draw_without_target(random: Random, *, limited: bool) -> Endpoint:
     vcpus = random.choice(VCPUS)
     endpoint = Endpoint(
         vcpus=vcpus,
