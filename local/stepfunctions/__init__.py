@@ -4,7 +4,8 @@ moto took the interpreter over from LocalStack, without an evaluator for JSONata
 conversion of parameters between Step Functions' PascalCase and each API's own case, and with other
 error names. Each module here replaces what belongs to one concern, and says what AWS does:
 ``expressions`` and variables, ``errors`` and what matches them, ``calls`` of AWS APIs, ``jobs``
-that a state waits for, ``waits`` and retries, ``executions`` with their history and their end.
+that a state waits for, ``waits`` and retries, ``executions`` with their history and their end, and
+the ``limits`` of all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from local.patches import Patch
-from local.stepfunctions import calls, errors, executions, expressions, jobs, waits
+from local.stepfunctions import calls, errors, executions, expressions, jobs, limits, waits
 from local.stepfunctions.calls import TaskCall, TaskCallRefused, client_of_interpreter
 from local.stepfunctions.executions import ExecutionEnd, HistoryEvent
 
@@ -45,6 +46,7 @@ def patches(
     """
     yield from expressions.patches()
     yield from errors.patches()
+    yield from limits.patches()
     yield from calls.patches(on_call)
     yield from jobs.patches()
     yield from waits.patches(wait_scale)

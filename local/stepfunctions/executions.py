@@ -7,10 +7,14 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partialmethod
-from typing import Any
+from functools import partial, partialmethod
+from typing import Any, Final
 
-from moto.stepfunctions.parser.api import ExecutionStatus
+from moto.stepfunctions.parser.api import (
+    ExecutionFailedEventDetails,
+    ExecutionStatus,
+    HistoryEventType,
+)
 from moto.stepfunctions.parser.asl.eval.environment import Environment
 from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
 from moto.stepfunctions.parser.asl.eval.program_state import (
@@ -24,6 +28,8 @@ from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
 from local.patches import Patch
+from local.stepfunctions import limits
+from local.stepfunctions.limits import check_execution_input
 
 
 @dataclass(frozen=True)
@@ -68,18 +74,28 @@ _start_execution = vars(StepFunctionsParserBackend)["start_execution"]
 
 
 def _start_named_execution(
-    self: Any, state_machine_arn: str, name: str | None = None, *args: Any, **others: Any
+    self: Any,
+    state_machine_arn: str,
+    name: str | None = None,
+    execution_input: str | None = None,
+    **others: Any,
 ) -> Any:
     """An execution without a name gets one of its own; moto calls them all None."""
-    return _start_execution(self, state_machine_arn, name or str(uuid.uuid4()), *args, **others)
+    check_execution_input(execution_input)
+    return _start_execution(
+        self, state_machine_arn, name or str(uuid.uuid4()), execution_input, **others
+    )
 
 
 _set_error = vars(Environment)["set_error"]
 
 
 def _set_error_unless_stopped(self: Any, error: Any) -> None:
-    """An aborted execution is ABORTED, whatever its states stumble over on their way out."""
-    if not isinstance(self._program_state, ProgramStopped | ProgramTimedOut):
+    """An aborted execution is ABORTED, whatever its states stumble over on their way out.
+
+    So is one that has failed: what failed first is why.
+    """
+    if not isinstance(self._program_state, ProgramStopped | ProgramTimedOut | ProgramError):
         _set_error(self, error)
 
 
@@ -87,18 +103,43 @@ _environment = vars(ExecutionWorker)["_get_evaluation_environment"]
 
 
 def _environment_with_name(self: Any) -> Any:
-    """Lets the events of an execution say whose they are."""
+    """Lets the events of an execution say whose they are, and end it when they are too many."""
     env = _environment(self)
     env.event_manager.execution_arn = self._evaluation_details.execution_details.arn
+    env.event_manager.fail_execution = partial(_set_error, env)
     return env
 
 
 _publish_history_event = vars(EventManager)["_publish_history_event"]
+_ENDS: Final = {
+    HistoryEventType.ExecutionAborted,
+    HistoryEventType.ExecutionFailed,
+    HistoryEventType.ExecutionSucceeded,
+    HistoryEventType.ExecutionTimedOut,
+}
 
 
 def _publish(manager: Any, on_event: Callable[[HistoryEvent], None], **event: Any) -> None:
+    """The last event that a history has room for is the execution's end: if need be, its failure.
+
+    Called with the manager's lock held. Whatever still runs sees that its execution has failed, as
+    after a time-out, and stops; what it would have written is left out.
+    """
+    events = manager._history_event_list
+    is_end = event["event_type"] in _ENDS
+    if len(events) >= limits.MAX_EVENTS - 1:
+        if not is_end:
+            manager.fail_execution(
+                ExecutionFailedEventDetails(
+                    error="States.Runtime",
+                    cause="The execution reached the maximum number of history events "
+                    f"({limits.MAX_EVENTS}).",
+                )
+            )
+            return
+        event["event_id"] = limits.MAX_EVENTS
     _publish_history_event(manager, **event)
-    on_event(HistoryEvent(manager.execution_arn, manager._history_event_list[-1]))
+    on_event(HistoryEvent(manager.execution_arn, events[-1]))
 
 
 def _terminated(communication: Any, on_end: Callable[[ExecutionEnd], None]) -> None:

@@ -23,6 +23,7 @@ from moto.stepfunctions.parser.asl.component.state.state import CommonStateField
 from local.casing import timestamp
 from local.jsonata import QueryError, evaluate
 from local.patches import Patch
+from local.stepfunctions.limits import check_input, check_variables
 
 
 def patches() -> Iterator[Patch]:
@@ -73,13 +74,16 @@ def _assign_when_state_ends(self: Any, env: Any) -> None:
     for binding in self.declaration_bindings:
         binding.eval(env=env)
         assigned.update(env.stack.pop())
-    env.variable_store.assigned_by_state = assigned
+    store = env.variable_store
+    check_variables(assigned, {**store._outer_scope, **store._inner_scope}, env)
+    store.assigned_by_state = assigned
 
 
 _eval_state = vars(CommonStateField)["_eval_body"]
 
 
 def _eval_state_then_assign(self: Any, env: Any) -> None:
+    check_input(env.states.get_input(), env)
     env.variable_store.assigned_by_state = {}
     _eval_state(self, env)
     for name, value in env.variable_store.assigned_by_state.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -11,53 +10,14 @@ from typing import Any
 
 import pytest
 
+from tests.local.machines import DONE, output, start, task
 from tests.statemachine.stack import StackUnderTest, stack_under_test
-
-NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackUnderTest]:
     with stack_under_test(tmp_path_factory.mktemp("stack")) as running:
         yield running
-
-
-def start(stack: StackUnderTest, states: dict[str, Any], given: Any = None, **machine: Any) -> str:
-    """Start a machine of these states; returns the execution's ARN."""
-    client = stack.aws.client("stepfunctions")
-    definition = {
-        "QueryLanguage": "JSONata",
-        "StartAt": next(iter(states)),
-        "States": states,
-        **machine,
-    }
-    arn = client.create_state_machine(
-        name=f"test-{next(NUMBERS)}",
-        definition=json.dumps(definition),
-        roleArn="arn:aws:iam::123456789012:role/test",
-    )["stateMachineArn"]
-    return str(
-        client.start_execution(stateMachineArn=arn, input=json.dumps(given or {}))["executionArn"]
-    )
-
-
-def output(stack: StackUnderTest, states: dict[str, Any], given: Any = None) -> Any:
-    execution = stack.wait(start(stack, states, given))
-    assert execution.status == "SUCCEEDED", (execution.error, execution.cause)
-    return execution.output
-
-
-def task(resource: str, arguments: Any, **fields: Any) -> dict[str, Any]:
-    return {
-        "Type": "Task",
-        "Resource": f"arn:aws:states:::{resource}",
-        "Arguments": arguments,
-        "End": True,
-        **fields,
-    }
-
-
-DONE = {"Type": "Succeed"}
 
 
 # --- Variables and expressions ------------------------------------------------------------------
