@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,6 +26,11 @@ MetricKey = tuple[str, str, frozenset[tuple[str, str]]]
 #: How often each value came.
 Samples = Counter[float]
 
+#: Of less than a minute, and how long data of such are kept. Source: CloudWatch's API reference,
+#: MetricStat and GetMetricData.
+_SHORT_PERIODS: Final = (1, 5, 10, 20, 30)
+_SHORT_PERIODS_LIVE_SECONDS: Final = 3 * 3600
+
 _PERCENTILE: Final = re.compile(r"^p(\d{1,2}(?:\.\d+)?|100)$")
 _STATISTICS: Final[Mapping[str, Callable[[Samples], float]]] = {
     "SampleCount": lambda samples: float(samples.total()),
@@ -36,9 +42,14 @@ _STATISTICS: Final[Mapping[str, Callable[[Samples], float]]] = {
 
 
 class MetricStore:
-    """All metric data that was put, by metric and second."""
+    """All metric data that was put, by metric and second.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Epoch seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._data: dict[MetricKey, dict[int, Samples]] = defaultdict(lambda: defaultdict(Counter))
 
@@ -62,14 +73,21 @@ class MetricStore:
             metric: Namespace, MetricName and Dimensions, as in a query; dimensions match exactly.
             start: Rounded down to the period.
             end: Exclusive.
-            period: Seconds.
+            period: Seconds. Periods of less than a minute are empty once they are three hours old;
+                whole minutes are kept (for good, as nothing here runs for 15 days).
             stat: SampleCount, Sum, Average, Minimum, Maximum or a percentile such as p99.
 
         Raises:
-            InvalidParameterValue: Another statistic.
+            InvalidParameterValue: Another statistic or period.
         """
         statistic = _statistic(stat)
+        if period not in _SHORT_PERIODS and period % 60:
+            short = ", ".join(map(str, _SHORT_PERIODS))
+            raise InvalidParameterValue(f"a Period is {short} or a multiple of 60, not {period}")
         first = int(start.timestamp()) // period * period
+        if period < 60:
+            oldest = self._clock() - _SHORT_PERIODS_LIVE_SECONDS
+            first = max(first, math.ceil(oldest / period) * period)
         periods: dict[int, Samples] = defaultdict(Counter)
         with self._lock:
             for second, samples in self._data.get(_key(metric["Namespace"], metric), {}).items():

@@ -68,6 +68,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         image: What tasks run; that of the repository's Dockerfile if not given.
         template: Another template than the repository's.
         parameters: Values for parameters of the template that don't keep their default.
+        metrics_clock: Epoch seconds, by which metrics get old; only tests use another.
     """
 
     def __init__(
@@ -81,11 +82,12 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         image: Image | None = None,
         template: Path = ROOT / "template.yaml",
         parameters: Mapping[str, str] | None = None,
+        metrics_clock: Callable[[], float] = time.time,
     ) -> None:
         self.stack = Stack(
             template, region=REGION, account=DEFAULT_ACCOUNT_ID, parameters=parameters
         )
-        self.metrics = cloudwatch.MetricStore()
+        self.metrics = cloudwatch.MetricStore(metrics_clock)
         self.quotas = quotas.ServiceQuotas()
         self.endpoints: EndpointServer
         self.tasks: ecs.Tasks

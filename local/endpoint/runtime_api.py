@@ -14,6 +14,7 @@ import itertools
 import json
 import logging
 import struct
+import time
 import uuid
 import zlib
 from collections import deque
@@ -50,6 +51,10 @@ _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 424: "Failed Depend
 
 #: An answer that is an error is told of as far as this.
 _ORIGINAL_MESSAGE_BYTES = 4096
+
+#: How long a connection may be idle: as long as at SageMaker's front end, which clients that reuse
+#: older ones have found out (https://github.com/boto/boto3/issues/4021).
+IDLE_SECONDS = 60.0
 
 #: Requests that a client may send ahead on one connection before it is made to wait.
 _PIPELINED_MAX = 32
@@ -252,11 +257,25 @@ def _payload_part(payload: bytes) -> bytes:
 
 
 class RuntimeProtocol(asyncio.Protocol):
-    """One connection: requests are answered in the order they came."""
+    """One connection: requests are answered in the order they came.
 
-    def __init__(self, api: RuntimeApi, connections: set[RuntimeProtocol]) -> None:
+    Args:
+        api: The service.
+        connections: Where the connection is kept while it is open.
+        clock: Seconds.
+    """
+
+    def __init__(
+        self,
+        api: RuntimeApi,
+        connections: set[RuntimeProtocol],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._api = api
         self._connections = connections
+        self._clock = clock
+        #: Since when nothing has been asked; None while something is.
+        self._idle_since: float | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[HttpRequest] = deque()
@@ -273,6 +292,7 @@ class RuntimeProtocol(asyncio.Protocol):
         # uvloop's transports do not inherit from asyncio's.
         self._transport = cast("asyncio.Transport", transport)
         self._connections.add(self)
+        self._idle_since = self._clock()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio passes it
         self._transport = None
@@ -284,7 +304,18 @@ class RuntimeProtocol(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def close_if_idle(self, seconds: float) -> None:
+        """Hang up if nothing has been asked for so long, whatever may be on its way right now."""
+        idle_since = self._idle_since
+        if (
+            self._transport is not None
+            and idle_since is not None
+            and self._clock() - idle_since >= seconds
+        ):
+            self._transport.close()
+
     def data_received(self, data: bytes) -> None:
+        self._idle_since = None
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -359,7 +390,9 @@ class RuntimeProtocol(asyncio.Protocol):
         transport.write(answer)
         if not request.keep_alive:
             transport.close()
-        elif self._waiting:
+        elif not self._waiting:
+            self._idle_since = self._clock()
+        else:
             # Not from here: this may be the simulation's call, which must not be entered twice.
             asyncio.get_running_loop().call_soon(self._handle_waiting)
 

@@ -32,7 +32,7 @@ from local.endpoint.core_pool import CorePool
 from local.endpoint.cores import CapacityError, Division, keep_to
 from local.endpoint.endpoint import Endpoint, EndpointBusyError, EndpointSpec
 from local.endpoint.figures import PeriodFigures
-from local.endpoint.runtime_api import RuntimeApi, RuntimeProtocol
+from local.endpoint.runtime_api import IDLE_SECONDS, RuntimeApi, RuntimeProtocol
 from local.endpoint.served import ServedEndpoint
 from local.endpoint.simulation import Simulation
 
@@ -43,6 +43,7 @@ HOST = "127.0.0.1"
 
 _BACKLOG = 4096  # connections: a load test opens hundreds at once
 _PARENT_CHECK_SECONDS = 1.0
+_IDLE_CHECK_SECONDS = 1.0
 #: For the last metrics, when the process ends.
 _LAST_PUBLISH_SECONDS = 2.0
 #: The event loop waits this long at most for the interpreter while the publisher's thread works.
@@ -191,7 +192,12 @@ _LOCAL_MODEL: TypeAdapter[LocalModel] = TypeAdapter(LocalModel)
 
 
 async def _serve(
-    port: int, region: str, publisher: Publisher | None, logs: Path | None, answers: int
+    port: int,
+    region: str,
+    publisher: Publisher | None,
+    logs: Path | None,
+    answers: int,
+    idle_seconds: float,
 ) -> None:
     """Serve until told to stop; ``answers`` is the file descriptor the parent reads."""
     loop = asyncio.get_running_loop()
@@ -221,7 +227,11 @@ async def _serve(
             await asyncio.sleep(_PARENT_CHECK_SECONDS)
         stopping.set()
 
-    tasks = [asyncio.create_task(obey()), asyncio.create_task(watch_parent())]
+    tasks = [
+        asyncio.create_task(obey()),
+        asyncio.create_task(watch_parent()),
+        asyncio.create_task(_hang_up_on_the_idle(connections, idle_seconds)),
+    ]
     for task in tasks:
         task.add_done_callback(lambda _: stopping.set())
     os.write(answers, json.dumps({"url": f"http://{HOST}:{bound_port}"}).encode() + b"\n")
@@ -238,6 +248,13 @@ async def _serve(
             raise outcome
 
 
+async def _hang_up_on_the_idle(connections: set[RuntimeProtocol], idle_seconds: float) -> None:
+    while True:
+        await asyncio.sleep(min(_IDLE_CHECK_SECONDS, idle_seconds))
+        for connection in list(connections):
+            connection.close_if_idle(idle_seconds)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the server process; see ``client.EndpointServer``."""
     parser = argparse.ArgumentParser(prog="python -m local.endpoint", description=__doc__)
@@ -245,6 +262,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--region", default="us-east-1")
     parser.add_argument("--cloudwatch-url", help="where metrics go; none are published without it")
     parser.add_argument("--logs", type=Path, help="folder for what model servers write")
+    parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS)
     options = parser.parse_args(argv)
     logging.basicConfig(format="local endpoint: %(message)s", level=logging.WARNING)
 
@@ -263,7 +281,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.collect()
     gc.freeze()
     try:
-        uvloop.run(_serve(options.port, options.region, publisher, options.logs, answers))
+        uvloop.run(
+            _serve(
+                options.port,
+                options.region,
+                publisher,
+                options.logs,
+                answers,
+                options.idle_seconds,
+            )
+        )
     except OSError as error:
         os.write(answers, json.dumps({"error": str(error)}).encode() + b"\n")
         return 1

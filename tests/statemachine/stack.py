@@ -412,7 +412,12 @@ def stack_under_test(
     def on_event(event: HistoryEvent) -> None:
         under_test[0].on_event(event)
 
-    usual = {"wait_scale": WAIT_SCALE, "image": image}
+    usual = {
+        "wait_scale": WAIT_SCALE,
+        "image": image,
+        # The made-up load tests are of that time, and what they leave must not be too old.
+        "metrics_clock": lambda: stub_task.LONG_AGO,
+    }
     with EmbeddedAws(
         models=load_models(models_file),
         logs=folder / "logs",

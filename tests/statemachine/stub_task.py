@@ -27,6 +27,8 @@ HEADERS = {
     "SignedHeaders=host, Signature=none",
     "Content-Type": "application/json",
 }
+#: Epoch seconds, before all windows.
+LONG_AGO = 1_600_000_000
 #: What one instance of the model behind all stubs can serve.
 SATURATION_TPS = 200.0
 
@@ -77,7 +79,7 @@ def instance_count(load_test_id: str) -> int:
 def windows(spec: dict[str, Any]) -> list[tuple[int, int]]:
     """The steps' steady windows: long ago, and no two load tests have the same."""
     number = sum(map(ord, spec["load_test_id"] + spec["endpoint_name"]))
-    start = 1_600_000_000 + number % 9973 * 10_000
+    start = LONG_AGO + number % 9973 * 10_000
     length = spec["steady_seconds"]
     return [(start + 100 * step, start + 100 * step + length) for step in range(len(spec["steps"]))]
 
