@@ -18,7 +18,8 @@ from botocore.exceptions import ClientError
 from moto.awslambda.models import LambdaFunction
 
 from aws import instance_types
-from local import events, models, stepfunctions
+from local import events, models
+from local.stepfunctions import expressions
 from sizing.clean_up import lock
 from sizing.clean_up.names import sizing_id
 from tests.statemachine.stack import (
@@ -335,14 +336,14 @@ def test_a_redriven_sizing_does_not_run_into_its_former_self(
     sizing = sizing_id(f"{machine.replace(':stateMachine:', ':execution:')}:{name}")
     former = f"{sizing}-ml-m5-xlarge-1-baseline-1"
     assert stack.wait(stack.start("LoadTestStateMachine", {}, name=former)).status == "FAILED"
-    states_of = stepfunctions._states
+    states_of = expressions._states
 
     def told(env: Any) -> dict[str, Any]:
         states = states_of(env)
         states["context"]["Execution"]["RedriveCount"] = redrives
         return states
 
-    monkeypatch.setattr(stepfunctions, "_states", told)
+    monkeypatch.setattr(expressions, "_states", told)
     execution = stack.wait(stack.start("SizingStateMachine", a_request(), name=name))
     if redrives:
         assert execution.output["status"] == "SIZED", execution.cause
