@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from benchmarks.search.worlds.cloudwatch import Recording
 from benchmarks.search.worlds.drawing import Case
 from benchmarks.search.worlds.load_generator import NothingSucceededError, Site, run
 from sizing.catalogue.instance import InstanceFacts
@@ -18,13 +18,19 @@ from sizing.load_test.cost import (
     SCALE_SECONDS,
 )
 from sizing.load_test.locust_result import LocustResult
-from sizing.load_test.measurement import LONGEST_DELAY_SECONDS, observe, queries
+from sizing.load_test.measurement import (
+    LONGEST_DELAY_SECONDS,
+    Measured,
+    Metrics,
+    observe,
+    queries,
+)
 from sizing.load_test.observation import LoadTestRecord, Observation
 from sizing.load_test.plan import LoadTestPlan
 from sizing.load_test.verdict import judge
 from sizing.request.request import parse_request
 from sizing.request.sizing import Sizing
-from sizing.result.result import build_result
+from sizing.result.result import Ending, Execution, build_result
 from sizing.search.answer import Answer
 from sizing.search.search import baseline, next_load_test
 
@@ -134,11 +140,7 @@ def _search(case: Case, random: Random, outcome: Outcome) -> None:
         step = next_load_test(sizing, history)
     outcome.history, outcome.answer = tuple(history), step
     outcome.result = build_result(
-        sizing_id=SIZING_ID,
-        finished_at=history[-1].finished_at,
-        sizing=sizing,
-        history=history,
-        answer=step,
+        Execution(SIZING_ID, history[-1].finished_at), Ending(step), sizing, history
     )
 
 
@@ -160,7 +162,7 @@ def load_test(
     measurement = sizing.request.measurement
     try:
         result, recording = run(site, plan, measurement, started_at + FLEET_START_SECONDS, random)
-        seen = _observations(sizing, plan, result, recording.answers)
+        seen = _observations(sizing, plan, result, recording)
     except (NothingSucceededError, MetricsIncomplete) as error:
         return record.model_copy(
             update={"error": type(error).__name__.removesuffix("Error"), "cause": str(error)}
@@ -177,34 +179,22 @@ def load_test(
 
 
 def _observations(
-    sizing: Sizing, plan: LoadTestPlan, result: LocustResult, answers: Any
-) -> Sequence[Observation]:
+    sizing: Sizing, plan: LoadTestPlan, result: LocustResult, recording: Recording
+) -> tuple[Observation, ...]:
     facts = sizing.facts(plan.instance_type)
     period = sizing.request.measurement.metric_period_seconds
+    measured = Measured(facts, plan.instance_count, period)
     observations = []
     for step in result.steps:
         window = step.window
         if window is None or window.start >= window.end:
             continue
-        data = answers(queries(window, facts, period), window)
-
-        def seen(
-            waited: float, step: Any = step, window: Any = window, data: Any = data
-        ) -> Observation:
-            return observe(
-                step,
-                window,
-                facts,
-                data,
-                instance_count=plan.instance_count,
-                period_seconds=period,
-                waited_seconds=waited,
-                clock=result.clock,
-            )
-
+        data = recording.answers(queries(window, facts, period), window)
         try:
-            observations.append(seen(0.0))
+            seen = observe(step, window, measured, Metrics(data, 0.0, result.clock))
         except MetricsIncomplete:
             # What is missing never comes; it is asked for until it is taken as lost.
-            observations.append(seen(LONGEST_DELAY_SECONDS + 1.0))
+            late = Metrics(data, LONGEST_DELAY_SECONDS + 1.0, result.clock)
+            seen = observe(step, window, measured, late)
+        observations.append(seen)
     return tuple(observations)
