@@ -7,10 +7,7 @@ VENV   := .venv
 DEPLOY := .venv-deploy
 CHECKOV := .venv-checkov
 UV     := $(VENV)/bin/uv
-# What the sizing of this very make ended with. See "Exit codes".
-STATUS := $(VENV)/.size-status-$(shell echo $$PPID)
 
-export REQUEST MODELS OUT MODEL TYPE COUNT
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS      := 1
 export SAM_CLI_TELEMETRY   := 0
@@ -48,8 +45,9 @@ $(VENV)/.uv: requirements/uv.txt
 # A line for the seconds in which nothing else is seen, then the installation.
 INSTALL = @echo "installing $<" && $(UV) pip install --quiet --python $(VENV)/bin/python --require-hashes --only-binary :all:
 
-$(VENV)/.local: requirements/local.txt $(VENV)/.uv
+$(VENV)/.local: requirements/local.txt pyproject.toml $(VENV)/.uv
 	$(INSTALL) -r $<
+	@$(UV) pip install --quiet --python $(VENV)/bin/python --offline --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.test: requirements/test.txt $(VENV)/.local
@@ -77,45 +75,9 @@ install-lint: $(VENV)/.lint $(DEPLOY)/.deploy $(CHECKOV)/.checkov
 
 # --- A sizing on this machine ------------------------------------------------------------------
 
-# Exit codes. A sizing ends with 0 (SIZED), 2 (TARGET_NOT_MET) or 1 (anything else), but make ends
-# with 2 whatever a recipe failed with. It ends with 1 only as `make -q`, for a target that is not
-# up to date; lines marked + run even then. So these goals run with -q: the sizing in a + line that
-# never fails, then a line that fails (2), or one that -q takes for work not done (1), or none (0).
-SIZINGS := demo size
-ifneq (,$(MAKECMDGOALS))
-ifeq (,$(filter-out $(SIZINGS),$(MAKECMDGOALS))$(findstring n,$(firstword -$(MAKEFLAGS))))
-MAKEFLAGS += -q
-RUN := -+
-endif
-endif
-ENDED_WITH = $(shell cat $(STATUS) 2>/dev/null; rm -f $(STATUS))
-
-# Not $(MAKE) in the recipe itself: make would run that line even with -n.
-INSTALLING := $(MAKE) --silent --no-print-directory install
-
-.PHONY: $(SIZINGS) run-sizing
-demo: REQUEST := examples/distilbert.json
-demo: ## size the endpoint of examples/distilbert.json on the embedded AWS
-size: ## the same for REQUEST=<file> [MODELS=<file>] [OUT=<dir>]
-$(SIZINGS): run-sizing
-	$(eval status := $(ENDED_WITH))$(if $(filter 0,$(status)),,$(if $(filter 2,$(status)),+@exit 2,@exit 1))
-
-run-sizing:
-	$(RUN)@if [ -z "$$REQUEST" ]; then \
-	    echo "REQUEST is missing: make size REQUEST=<file> [MODELS=<file>] [OUT=<dir>]" >&2; \
-	elif MAKEFLAGS= $(INSTALLING); then \
-	    exec $(VENV)/bin/python tools/run_for_make.py $(STATUS) local size "$$REQUEST" \
-	        $${MODELS:+--models "$$MODELS"} $${OUT:+--out "$$OUT"}; \
-	fi; \
-	mkdir -p $(VENV) && echo 1 > $(STATUS)
-
-.PHONY: endpoint
-endpoint: $(VENV)/.local ## only a local endpoint: MODEL=<id> TYPE=<ml.x> COUNT=<n> [MODELS=<file>]
-	@if [ -z "$$MODEL" ] || [ -z "$$TYPE" ] || [ -z "$$COUNT" ]; then \
-	    echo "make endpoint MODEL=<id> TYPE=<ml.x> COUNT=<n> [MODELS=<file>]" >&2; exit 1; \
-	fi; \
-	exec $(VENV)/bin/python -m local endpoint --model "$$MODEL" --type "$$TYPE" --count "$$COUNT" \
-	    $${MODELS:+--models "$$MODELS"}
+.PHONY: demo
+demo: $(VENV)/.local ## size the endpoint of examples/distilbert.json on the embedded AWS
+	@exec $(VENV)/bin/endpoint-sizer demo $(ARGS)
 
 # --- Checks and build --------------------------------------------------------------------------
 
@@ -159,17 +121,18 @@ plot-search: $(VENV)/.plot ## make the plot of docs/search.md anew
 
 # --- Upkeep ------------------------------------------------------------------------------------
 
-# test.txt holds every version that the smaller sets share; they take theirs from it.
+# test.txt holds every version that the smaller sets share; they take theirs from it. What the
+# command itself needs stands in pyproject.toml.
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 .PHONY: lock
 lock: $(VENV)/.uv ## write requirements/*.txt anew from *.in; UPGRADE=1 takes newer versions
-	@for each in uv test deploy checkov; do \
-	    $(COMPILE) requirements/$$each.in -o requirements/$$each.txt || exit 1; \
-	done
-	@for each in functions locust local lint plot sagemaker; do \
-	    $(COMPILE) requirements/$$each.in -c requirements/test.txt -o requirements/$$each.txt || exit 1; \
-	done
+	@set -e; \
+	lock() { name=$$1; shift; $(COMPILE) requirements/$$name.in "$$@" -o requirements/$$name.txt; }; \
+	for each in uv deploy checkov; do lock $$each; done; \
+	lock test pyproject.toml; \
+	for each in functions locust sagemaker; do lock $$each -c requirements/test.txt; done; \
+	for each in local lint plot; do lock $$each pyproject.toml -c requirements/test.txt; done
 
 # An environment of its own: the SDK takes 700 MB, and only this target needs all of it.
 SAGEMAKER := .venv-sagemaker

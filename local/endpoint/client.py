@@ -20,6 +20,9 @@ from local.endpoint.endpoint import CONTAINER_STARTUP_SECONDS, EndpointStatus
 from local.endpoint.figures import LiveFigures
 
 _ROOT = Path(__file__).parents[2]
+#: What the SageMaker SDK calls an endpoint's only variant.
+VARIANT_NAME = "AllTraffic"
+
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 30.0
 _STOP_SECONDS = 5.0

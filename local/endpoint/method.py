@@ -14,14 +14,13 @@ from statistics import fmean
 import uvloop
 
 from local.endpoint.behaviour import DEFAULT_MODELS_FILE, load_models
-from local.endpoint.client import EndpointServer
-from local.endpoint.command import VARIANT_NAME
+from local.endpoint.client import VARIANT_NAME, EndpointServer
 from local.endpoint.endpoint import EndpointStatus
 from local.endpoint.figures import LiveFigures
 from local.endpoint.instance_types import processors
 from local.endpoint.open_loop import offer
 
-MODEL = "distilbert-base-uncased-finetuned-sst-2-english"
+MODEL = "distilbert-base-uncased"
 INSTANCE_TYPE = "ml.m5.12xlarge"
 BODY = b'{"inputs": "I am super happy right now."}'
 TARGET_TPS = 1000.0

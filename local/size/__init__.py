@@ -1,1 +1,1 @@
-"""``make size``: a sizing on the embedded AWS, from a request's file to result.json."""
+"""A sizing on the embedded AWS: runs it and tells what it is doing. ``cli/`` shows that."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "requirements"
@@ -15,6 +17,13 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.in"))
 TOGETHER = ["functions", "locust", "local", "test", "lint"]
 _PIN = re.compile(r"^([a-z0-9-]+)(?:\[[^]]*\])?==([^ ]+)( ; [^\\]*)?", re.MULTILINE)
 _WANTED = re.compile(r"^([a-z0-9][a-z0-9-]*)", re.MULTILINE)
+
+
+#: What the command needs, wherever it is installed.
+PROJECT = [
+    Requirement(each)
+    for each in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+]
 
 
 def pins(name: str) -> dict[str, set[str]]:
@@ -73,5 +82,22 @@ def test_the_sdk_in_tests_is_the_one_that_the_table_is_made_from() -> None:
 
 
 def test_the_embedded_aws_is_exactly_the_one_that_is_adapted() -> None:
-    assert re.search(r"^moto\[.*\]==5\.2\.5\b", (FOLDER / "local.in").read_text(), re.MULTILINE)
+    [moto] = [each for each in PROJECT if each.name == "moto"]
+    assert str(moto.specifier) == "==5.2.5"
     assert pins("local")["moto"] == {"5.2.5"}
+
+
+def test_the_command_needs_what_functions_and_locust_need() -> None:
+    wanted = {
+        name
+        for part in ("functions", "locust")
+        for name in _WANTED.findall((FOLDER / f"{part}.in").read_text())
+    }
+    assert wanted <= {each.name for each in PROJECT}
+
+
+@pytest.mark.parametrize("requirement", PROJECT, ids=lambda each: each.name)
+def test_the_command_s_requirements_are_bounded_and_locked(requirement: Requirement) -> None:
+    [locked] = pins("local")[requirement.name]
+    assert locked in requirement.specifier, "run make lock"
+    assert {each.operator for each in requirement.specifier} & {">=", "=="}

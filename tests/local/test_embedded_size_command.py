@@ -1,4 +1,4 @@
-"""``python -m local size`` as a user runs it: real load, real endpoints, real processes."""
+"""``endpoint-sizer size --local`` as a user runs it: real load, real endpoints, real processes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,8 @@ from typing import Any
 
 import psutil
 import pytest
-from rich.console import Console
 
-from local.size import command
-from local.size.run import Outcome
-from sizing.result.result import Result, SizingFacts
+from sizing.result.result import Result
 from sizing.search.answer import Status
 from tests.statemachine.stack import a_request
 
@@ -55,6 +52,7 @@ def files(folder: Path, **changes: Any) -> list[str]:
     (folder / "models.yaml").write_text(MODELS)
     return [
         str(folder / "request.json"),
+        "--local",
         "--models",
         str(folder / "models.yaml"),
         "--out",
@@ -66,9 +64,8 @@ def files(folder: Path, **changes: Any) -> list[str]:
 def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     # In a session of its own, as in a terminal: a signal to its group is Ctrl-C.
     with subprocess.Popen(
-        [sys.executable, "-m", "local", "size", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **AN_ACCOUNT, "NO_COLOR": "1"},
+        [sys.executable, "-m", "endpoint_sizer", "size", *arguments],
+        env={**os.environ, **AN_ACCOUNT, "NO_COLOR": "1", "PYTHONPATH": str(ROOT / "cli")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -92,7 +89,7 @@ def sizing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Run
     folder = tmp_path_factory.mktemp("sizing")
     with started(files(folder)) as process, ThreadPoolExecutor(1) as reader:
         # Read from the start: a full pipe would stop it.
-        yield folder, reader.submit(lambda: (*process.communicate(timeout=240), process.returncode))
+        yield folder, reader.submit(lambda: (*process.communicate(timeout=900), process.returncode))
         process.kill()
 
 
@@ -111,7 +108,7 @@ def test_a_request_that_only_the_sizing_finds_wrong(tmp_path: Path) -> None:
     document = json.loads(Path(request[0]).read_text())
     Path(request[0]).write_text(json.dumps({**document, "model": {"model_package_arn": arn}}))
     code, _, err = finished(request, 60)
-    assert code == 1
+    assert code == 64
     assert err.startswith("error: InvalidRequest: model.model_package_arn: ")
     assert err.count("\n") == 1
     assert json.loads((tmp_path / "out" / "result.json").read_text())["status"] == "FAILED"
@@ -120,14 +117,11 @@ def test_a_request_that_only_the_sizing_finds_wrong(tmp_path: Path) -> None:
 def test_ctrl_c_under_load_leaves_no_process(tmp_path: Path) -> None:
     with started(files(tmp_path)) as process:
         children = wait_for_load(process)
-        begun = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=20)
-        took = time.monotonic() - begun
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err == "interrupted: nothing is left running\n"
-    assert took < 10  # 5 s on a machine that does nothing else
-    assert psutil.wait_procs(children, timeout=1)[1] == []
+    assert psutil.wait_procs(children, timeout=30)[1] == []
 
 
 def test_an_end_while_it_starts_leaves_no_process(tmp_path: Path) -> None:
@@ -138,9 +132,9 @@ def test_an_end_while_it_starts_leaves_no_process(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=30)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert psutil.wait_procs(children, timeout=1)[1] == []
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "interrupted: nothing is left running\n")
+    assert psutil.wait_procs(children, timeout=30)[1] == []
 
 
 def wait_for_load(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -178,51 +172,3 @@ def test_a_sizing_from_the_request_to_the_result(sizing: tuple[Path, Running]) -
     assert "\x1b" not in out
     events = (folder / "out" / "logs" / "state-machines.jsonl").read_text().splitlines()
     assert json.loads(events[-1])["type"] == "ExecutionSucceeded"
-
-
-# --- Exit codes ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "status, error, code",
-    [
-        (Status.SIZED, None, 0),
-        (Status.DRY_RUN, None, 0),
-        (Status.TARGET_NOT_MET, None, 2),
-        (Status.FAILED, "EndpointFailed: no ping", 1),
-        (Status.SIZED, "CleanUpFailed: endpoint/x is left", 1),
-        (None, "States.Runtime: broken", 1),
-    ],
-)
-def test_exit_codes(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    status: Status | None,
-    error: str | None,
-    code: int,
-) -> None:
-    facts = SizingFacts(
-        id="0" * 12, started_at=None, finished_at="2026-01-01T00:00:00Z", cost_usd=0.5, load_tests=2
-    )
-    result = None if status is None else Result(status=status, reason="because", sizing=facts)
-    outcome = Outcome(result, {"result.json": b"{}"} if result else {}, error)
-    monkeypatch.setattr("local.size.run.run", lambda *_args, **_named: outcome)
-    options = command.read_options(files(tmp_path))
-    assert command._size(options, Console(width=100)) == code
-    said = capsys.readouterr().err
-    assert said == (f"error: {error}\n" if code == 1 else "")
-    assert (tmp_path / "out" / "result.json").exists() == (result is not None)
-
-
-def test_a_fault_of_its_own_is_told_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def broken(*_args: Any, **_named: Any) -> None:
-        raise RuntimeError("no port is free")
-
-    monkeypatch.setattr("local.size.run.run", broken)
-    assert command.main(files(tmp_path)) == 1
-    said = capsys.readouterr().err
-    assert said == f"error: no port is free (see {tmp_path}/out/logs/error.log)\n"
-    assert "Traceback" in (tmp_path / "out" / "logs" / "error.log").read_text()

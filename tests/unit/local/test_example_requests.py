@@ -30,7 +30,7 @@ def test_is_a_request_that_runs_locally(path: Path) -> None:
 def test_the_demo_is_the_methods_own_case() -> None:
     request = parse_request(json.loads((EXAMPLES / "distilbert.json").read_text()))
     assert request.model.hugging_face is not None
-    assert request.model.hugging_face.model_id == "distilbert-base-uncased-finetuned-sst-2-english"
+    assert request.model.hugging_face.model_id == "distilbert-base-uncased"
     assert request.instance_types == ["ml.m5.12xlarge"]
     assert request.payloads.inline is not None
     assert [each.body for each in request.payloads.inline] == [

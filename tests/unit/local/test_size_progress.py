@@ -1,59 +1,24 @@
-"""What a sizing under way shows, and how."""
+"""What a sizing under way is doing, told from its events."""
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from rich.console import Console
 
-from local.endpoint.figures import LiveFigures
 from local.size import progress as progress_module
-from local.size.display import LiveDisplay, PlainDisplay, display_for, panel
 from local.size.progress import Progress, Stage
-from local.stepfunctions import HistoryEvent
-from sizing.request.request import parse_request
+from tests.unit.local.sizing_events import begun, entered, live, of_load_test, started
 
 ROOT = Path(__file__).parents[3]
-REQUEST = parse_request(json.loads((ROOT / "examples" / "distilbert.json").read_text()))
-LOAD_TEST = {
-    "load_test_id": "ml-m5-12xlarge-8-verify-2",
-    "spec": {
-        "endpoint_name": "endpoint-sizer-0123456789ab-ml-m5-12xlarge",
-        "burst": None,
-        "steps": [{"offered_tps": 1000.0}, {"offered_tps": 1142.9}],
-    },
-}
 
 
 @pytest.fixture
 def progress() -> Progress:
-    return Progress(REQUEST.model_dump(mode="json"), started=100.0)
-
-
-def entered(state: str) -> HistoryEvent:
-    arn = "arn:aws:states:us-east-1:1:execution:endpoint-sizer-sizing:one"
-    event = {"type": "TaskStateEntered", "stateEnteredEventDetails": {"name": state}}
-    return HistoryEvent(arn, event)
-
-
-def of_load_test(kind: str, **details: Any) -> HistoryEvent:
-    arn = "arn:aws:states:us-east-1:1:execution:endpoint-sizer-load-test:0123-test"
-    return HistoryEvent(arn, {"type": kind, **details})
-
-
-def started() -> HistoryEvent:
-    details = {"executionStartedEventDetails": {"input": json.dumps(LOAD_TEST)}}
-    return of_load_test("ExecutionStarted", **details)
-
-
-def live(tps: float, utilization: float = 62.5, errors: float = 0.0) -> LiveFigures:
-    return LiveFigures(tps, tps, errors, utilization, (3000.0,))
+    return begun()
 
 
 def states(node: Any) -> Iterator[str]:
@@ -124,71 +89,3 @@ def test_the_time_left_only_shrinks_while_a_step_runs(progress: Progress) -> Non
     estimates = [progress.seconds_left(now) for now in range(105, 130, 5)]
     assert estimates == sorted(estimates, reverse=True)
     assert estimates[0] == pytest.approx(2 * 20 + 8)  # two steps, and the clean-up
-
-
-def plain(width: int = 120) -> tuple[Console, io.StringIO]:
-    output = io.StringIO()
-    return Console(file=output, width=width), output
-
-
-def test_plain_lines_without_a_terminal(progress: Progress) -> None:
-    console, output = plain()
-    now = [100.0]
-    display = display_for(console, progress, lambda: now[0])
-    assert isinstance(display, PlainDisplay)
-    with display:
-        progress.handle(entered("ResolveRequest"), now=101.0)
-        progress.handle(started(), now=102.0)
-        [view] = progress.load_tests.values()
-        progress.leader_said(view, ["Step 1: 1000.0/s"], now=103.0)
-        for second in range(25):
-            now[0] = 103.0 + second
-            progress.seen(view, live(999.4, errors=1.5 if second > 15 else 0.0))
-            display.update()
-    lines = output.getvalue().splitlines()
-    assert "  0:03  checking the request" in lines
-    running = [line for line in lines if "utilization" in line]
-    assert len(running) == 2  # one for every ten seconds of 24
-    assert "1000.0 TPS offered, 999.4 achieved, 62.5 % utilization" in running[0]
-    assert "1.5 errors/s" in running[1]
-    assert "\x1b" not in output.getvalue()
-
-
-def test_in_place_on_a_terminal(progress: Progress) -> None:
-    output = io.StringIO()
-    console = Console(file=output, force_terminal=True, width=100)
-    progress.handle(started(), now=101.0)
-    [view] = progress.load_tests.values()
-    progress.seen(view, live(1000.0, utilization=72.0))
-    with display_for(console, progress, lambda: 110.0) as display:
-        assert isinstance(display, LiveDisplay)
-    assert "\x1b[" in output.getvalue()
-
-
-@pytest.mark.parametrize("utilization", [0.0, 40.0, 65.0, 99.9, 140.0])
-def test_the_panel_shows_the_figures(progress: Progress, utilization: float) -> None:
-    progress.handle(entered("PlanLoadTest"), now=101.0)
-    progress.handle(started(), now=101.0)
-    [view] = progress.load_tests.values()
-    progress.leader_said(view, ["Step 1: 1000.0/s"], now=102.0)
-    for tps in (0.0, 400.0, 1000.0):
-        progress.seen(view, live(tps, utilization))
-    console, output = plain(100)
-    console.print(panel(progress, 110.0))
-    text = output.getvalue()
-    assert "1,000.0 TPS" in text
-    assert f"{utilization:.1f} %" in text
-    assert "▁" in text or " ▃█" in text
-    assert "verify" in text
-    assert max(map(len, text.splitlines())) <= 100
-
-
-def test_no_colour_where_none_is_wanted(
-    progress: Progress, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NO_COLOR", "1")
-    output = io.StringIO()
-    console = Console(file=output, force_terminal=True, width=100)
-    console.print(panel(progress, 110.0))
-    colours = [f"\x1b[{code}m" for code in range(30, 38)]
-    assert not any(colour in output.getvalue() for colour in colours)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Final, Protocol
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from endpoint_sizer.layout import Packed, labelled
 from local.size.progress import LoadTestView, Progress, Stage, title
 from sizing.result.message import model_label
 
 #: How often a line about running load is written where nothing can be shown in place, seconds.
 _PLAIN_SECONDS: Final = 10.0
 _REFRESHES_PER_SECOND: Final = 4
-_BAR_WIDTH: Final = 40
-_CURVE_WIDTH: Final = 40
+#: Cells of a bar or a curve, at the least and at the most.
+_CELLS: Final = (10, 40)
+_GAP: Final = 2
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
+#: A bar's cells without colours: filled, empty inside the band, empty outside of it.
+_BAR: Final = "█░·"
+_BAR_IN_ASCII: Final = "#:."
+#: Marks of what is done, under way and to come.
+_MARKS: Final = "✓●○"
+_MARKS_IN_ASCII: Final = "+>-"
 
 
 class Display(Protocol):
@@ -82,7 +89,7 @@ class PlainDisplay(AbstractContextManager["PlainDisplay"]):
 
     def _write(self, line: str, now: float) -> None:
         elapsed = minutes_seconds(now - self._progress.started)
-        self._console.print(f"{elapsed:>6}  {line}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(labelled(f"{elapsed:>6}", Text(line), 8))
 
 
 class LiveDisplay(AbstractContextManager["LiveDisplay"]):
@@ -91,7 +98,7 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
     def __init__(self, console: Console, progress: Progress, clock: Callable[[], float]) -> None:
         self._live = Live(
             console=console,
-            get_renderable=lambda: panel(progress, clock()),
+            get_renderable=lambda: panel(progress, clock(), console.options),
             refresh_per_second=_REFRESHES_PER_SECOND,
             transient=True,
             redirect_stdout=False,
@@ -114,14 +121,21 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         """Nothing: what is drawn is always new."""
 
 
-def panel(progress: Progress, now: float) -> RenderableType:
-    """All that is shown of a sizing under way."""
-    parts: list[RenderableType] = [_head(progress, now), _stages(progress), Text("")]
+def panel(progress: Progress, now: float, options: ConsoleOptions) -> RenderableType:
+    """All that is shown of a sizing under way.
+
+    Args:
+        progress: The sizing.
+        now: Seconds on the progress's clock.
+        options: What the console can show.
+    """
+    marks = _MARKS_IN_ASCII if options.ascii_only else _MARKS
+    parts: list[RenderableType] = [_head(progress, now), _stages(progress, marks), Text("")]
     band = progress.request["target"]["utilization_percent"]
-    parts += [_done(load_test) for load_test in progress.done]
-    running = list(progress.load_tests.values())
-    parts += [_load_test(load_test, band["min"], band["max"]) for load_test in running]
-    if not running:
+    parts += [_done(load_test, marks[0]) for load_test in progress.done]
+    for load_test in list(progress.load_tests.values()):
+        parts += _load_test(load_test, band["min"], band["max"], marks[1], options)
+    if not progress.load_tests:
         parts.append(Text(f"  {progress.state} ...", style="dim"))
     return Padding(Group(*parts), (1, 0, 1, 0))
 
@@ -129,66 +143,65 @@ def panel(progress: Progress, now: float) -> RenderableType:
 def _head(progress: Progress, now: float) -> RenderableType:
     target = progress.request["target"]
     band = target["utilization_percent"]
-    grid = Table.grid(expand=True)
-    grid.add_column(ratio=1)
-    grid.add_column(justify="right")
-    grid.add_row(
-        Text.assemble(
-            (model_label(progress.request), "bold"),
-            f"  {target['tps']:g} TPS at {band['min']:g}-{band['max']:g} % utilization",
-        ),
-        Text.assemble(
-            minutes_seconds(now - progress.started),
-            (f"   about {minutes_seconds(progress.seconds_left(now))} left", "dim"),
-        ),
+    passed, left = now - progress.started, progress.seconds_left(now)
+    return Packed(
+        [
+            Text(model_label(progress.request), style="bold"),
+            f"{target['tps']:g} TPS at {band['min']:g}-{band['max']:g} % utilization",
+            Text.assemble(
+                minutes_seconds(passed), (f", about {minutes_seconds(left)} left", "dim")
+            ),
+        ]
     )
-    return grid
 
 
-def _stages(progress: Progress) -> Text:
-    text = Text()
+def _stages(progress: Progress, marks: str) -> RenderableType:
     stages = list(Stage)
     current = stages.index(progress.stage)
-    for index, stage in enumerate(stages):
-        if index < current:
-            text.append(f"✓ {stage}   ", style="green")
-        elif index == current:
-            text.append(f"● {stage}   ", style="bold cyan")
-        else:
-            text.append(f"○ {stage}   ", style="dim")
-    return text
+    return Packed(
+        Text(f"{marks[0]} {stage}", style="green")
+        if index < current
+        else Text(f"{marks[1]} {stage}", style="bold cyan")
+        if index == current
+        else Text(f"{marks[2]} {stage}", style="dim")
+        for index, stage in enumerate(stages)
+    )
 
 
-def _done(load_test: LoadTestView) -> Text:
-    text = Text.assemble(("✓ ", "green"), title(load_test))
-    for step in load_test.begun:
-        text.append(f"   {step.offered_tps:,.0f} TPS: ", style="dim")
-        text.append(f"{step.utilization_percent:.1f} %")
-    return text
-
-
-def _load_test(load_test: LoadTestView, low: float, high: float) -> RenderableType:
-    head = Text.assemble(("● ", "cyan"), (title(load_test), "bold"), f"   {load_test.doing}")
-    rows = Table.grid(padding=(0, 2))
-    rows.add_column(style="dim", min_width=11)
-    rows.add_column(justify="right", min_width=11)
-    rows.add_column()
-    if load_test.samples:
-        sample = load_test.samples[-1]
-        offered = "" if load_test.offered_tps is None else f"{load_test.offered_tps:,.1f} TPS"
-        rows.add_row("offered", offered, "")
-        achieved = [each.achieved_tps for each in list(load_test.samples)]
-        rows.add_row(
-            "achieved", f"{sample.achieved_tps:,.1f} TPS", Text(_curve(achieved), style="cyan")
+def _done(load_test: LoadTestView, mark: str) -> RenderableType:
+    steps = [
+        Text.assemble(
+            (f"{step.offered_tps:,.0f} TPS: ", "dim"), f"{step.utilization_percent:.1f} %"
         )
-        rows.add_row(
-            "utilization",
-            f"{sample.utilization_percent:.1f} %",
-            _bar(sample.utilization_percent, low, high),
-        )
-        if sample.errors_per_second:
-            rows.add_row("errors", Text(f"{sample.errors_per_second:,.1f} /s", style="red"), "")
-    return Group(head, Padding(rows, (0, 0, 0, 2)))
+        for step in load_test.begun
+    ]
+    return Packed([Text.assemble((f"{mark} ", "green"), title(load_test)), *steps])
+
+
+def _load_test(
+    load_test: LoadTestView, low: float, high: float, mark: str, options: ConsoleOptions
+) -> Iterator[RenderableType]:
+    yield Packed([Text.assemble((f"{mark} ", "cyan"), (title(load_test), "bold")), load_test.doing])
+    if not load_test.samples:
+        return
+    sample = load_test.samples[-1]
+    if load_test.offered_tps is not None:
+        yield _row("offered", f"{load_test.offered_tps:,.1f} TPS")
+    achieved = _row("achieved", f"{sample.achieved_tps:,.1f} TPS")
+    utilization = _row("utilization", f"{sample.utilization_percent:.1f} %")
+    room = options.max_width - len(utilization) - _GAP
+    if not options.ascii_only:
+        rates = [each.achieved_tps for each in list(load_test.samples)]
+        achieved = Text.assemble(achieved, " " * _GAP, (_curve(rates, _cells(room)), "cyan"))
+    yield achieved
+    bar = _bar(sample.utilization_percent, low, high, room, ascii_only=options.ascii_only)
+    yield Packed([utilization, bar], indent=15, gap=_GAP)
+    if sample.errors_per_second:
+        yield _row("errors", f"{sample.errors_per_second:,.1f} /s", style="red")
+
+
+def _row(label: str, figure: str, style: str = "") -> Text:
+    return Text.assemble((f"  {label:<13}", "dim"), (f"{figure:>11}", style))
 
 
 def _figures(load_test: LoadTestView) -> str:
@@ -201,24 +214,34 @@ def _figures(load_test: LoadTestView) -> str:
     )
 
 
-def _curve(values: Sequence[float]) -> str:
+def _cells(room: int) -> int:
+    least, most = _CELLS
+    return max(least, min(most, room))
+
+
+def _curve(values: Sequence[float], cells: int) -> str:
     """The last values as a line of blocks, the highest as a full one."""
-    shown = list(values)[-_CURVE_WIDTH:]
+    shown = values[-cells:]
     top = max(shown) or 1.0
     return "".join(_BLOCKS[round(value / top * (len(_BLOCKS) - 1))] for value in shown)
 
 
-def _bar(percent: float, low: float, high: float) -> Text:
-    """Utilization as a bar, with the band marked on it."""
-    filled = round(min(percent, 100.0) / 100 * _BAR_WIDTH)
-    style = "green" if low <= percent <= high else "red" if percent > high else "yellow"
-    text = Text()
-    for cell in range(_BAR_WIDTH):
-        middle = (cell + 0.5) / _BAR_WIDTH * 100
-        in_band = low <= middle <= high
-        text.append("━", style=style if cell < filled else "grey62" if in_band else "grey23")
-    text.append(f"  {low:g}-{high:g} %", style="dim")
-    return text
+def _bar(percent: float, low: float, high: float, room: int, *, ascii_only: bool) -> Text:
+    """Utilization as a bar, with the band marked on it and its place told in a word."""
+    place, style = "in", "green"
+    if percent < low:
+        place, style = "under", "yellow"
+    elif percent > high:
+        place, style = "over", "red"
+    words = f"  {place} {low:g}-{high:g} %"
+    cells = _cells(room - len(words))
+    full, inside, outside = _BAR_IN_ASCII if ascii_only else _BAR
+    filled = round(min(percent, 100.0) / 100 * cells)
+    bar = Text(full * filled, style=style)
+    for cell in range(filled, cells):
+        in_band = low <= (cell + 0.5) / cells * 100 <= high
+        bar.append(inside if in_band else outside, style="dim")
+    return bar.append(words, style="dim")
 
 
 def minutes_seconds(seconds: float) -> str:

@@ -1,0 +1,1 @@
+"""``endpoint-sizer``: the one command of this project, for people and CI."""

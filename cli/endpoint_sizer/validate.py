@@ -1,0 +1,101 @@
+"""``endpoint-sizer validate`` and ``schema``: what a request may hold, without running anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from endpoint_sizer import project
+from endpoint_sizer.documents import check, read_json
+from endpoint_sizer.endings import Exit, WrongUse
+
+#: In the place of the one that a profile leaves out.
+_ANY_MODEL: Final = {"model_package_group": "any"}
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  endpoint-sizer validate request.json
+  endpoint-sizer validate profiles/*.json"""
+)
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+def validate(files: tuple[Path, ...]) -> int:
+    """Check requests and profiles, offline.
+
+    A profile is a request without its model. What only the AWS account knows, such as whether a
+    model package exists, is not looked at.
+    """
+    project.make_importable()
+    ended = Exit.DONE
+    for path in files:
+        try:
+            click.echo(f"{path}: a valid {_checked(path)}")
+        except WrongUse as error:
+            click.echo(f"error: {error}", err=True)
+            ended = Exit.WRONG_USE
+    return ended
+
+
+def _checked(path: Path) -> str:
+    """Check a file; returns what it is."""
+    document = read_json(path)
+    if isinstance(document, dict) and "model" not in document:
+        check(path, {**document, "model": _ANY_MODEL})
+        return "profile (a request without a model)"
+    check(path, document)
+    return "request"
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  endpoint-sizer schema > request.schema.json"""
+)
+def schema() -> None:
+    """Print the JSON Schema of a request."""
+    project.make_importable()
+    click.echo(json.dumps(request_schema(), indent=2))
+
+
+def request_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a request.
+
+    Whatever the sizing takes, it takes; conditions between fields are the sizing's alone.
+    """
+    from sizing.request.request import METRIC_PERIODS_SECONDS, Request
+
+    written = Request.model_json_schema()
+    parts = written["$defs"]
+    parts["Measurement"]["properties"]["metric_period_seconds"]["enum"] = METRIC_PERIODS_SECONDS
+    parts["Model"]["oneOf"] = _exactly_one(parts["Model"]["properties"])
+    payloads = parts["Payloads"]["properties"]
+    parts["Payloads"]["oneOf"] = _exactly_one(("inline", "s3_uri"))
+    # These two may stand beside payloads as well as inside.
+    written["properties"] |= {name: payloads[name] for name in ("content_type", "accept")}
+    written["title"] = "Request of a sizing by endpoint-sizer"
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_portable(written)}
+
+
+def _portable(node: Any) -> Any:
+    """Without expressions such as ``\\p{L}``, which half of the validators can't read."""
+    if isinstance(node, dict):
+        return {
+            key: _portable(value)
+            for key, value in node.items()
+            if r"\p{" not in key and not (isinstance(value, str) and r"\p{" in value)
+        }
+    return [_portable(each) for each in node] if isinstance(node, list) else node
+
+
+def _exactly_one(fields: Iterable[str]) -> list[dict[str, Any]]:
+    """For ``oneOf``: a field that is null counts as absent."""
+    return [
+        {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in fields
+    ]
