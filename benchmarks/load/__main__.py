@@ -1,7 +1,7 @@
 """Measures the load generator against the method's own client: ``python -m benchmarks.load``.
 
 Prints tables, as they stand in docs/load-generator.md, which says how to read them, and one JSON
-line; every round as it goes to the standard error.
+line; every round as it goes to the standard error. Exits with 1 if one of its checks fails.
 """
 
 from __future__ import annotations
@@ -25,11 +25,15 @@ from typing import Any
 import psutil
 
 from benchmarks.load import servers
+from benchmarks.load.checks import checks
 from benchmarks.load.processes import LoadTestProcesses, Outcome, base_environment
 
 BODY = json.dumps({"inputs": "I am super happy right now."})
 CONNECTIONS = 32
 RATES = (50, 200, 1000, 3000)
+#: What the rates, and the p99 at a server that stalls, may be off by.
+_RATE_ERROR_PERCENT = 0.2
+_STALL_ERROR = 0.05
 _SEED = Path(__file__).parent / "seed_locustfile.py"
 _WRK_SCRIPT = """
 wrk.method = "POST"
@@ -306,13 +310,22 @@ def _percentile(response_times: Mapping[str, int], percent: float) -> float:
     return 0.0
 
 
-def main() -> None:
-    """Measure and print."""
+def main() -> int:
+    """Measure, print and check.
+
+    Returns:
+        The exit code.
+    """
     arguments = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
     arguments.add_argument("--rounds", type=int, default=3, help="interleaved rounds (3)")
     arguments.add_argument("--seconds", type=int, default=5, help="of each measurement (5)")
     arguments.add_argument("--steady", type=int, default=30, help="seconds of each rate (30)")
+    arguments.add_argument("--only-checks", action="store_true", help="measure no throughput")
     options = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        failed = _check(Path(directory))
+    if options.only_checks:
+        return int(failed > 0)
     with tempfile.TemporaryDirectory() as directory:
         bench = Bench(options.seconds, Path(directory))
         if not bench.pinned:
@@ -340,8 +353,24 @@ def main() -> None:
         "rate_error_percent": round(rate_error, 4),
         "stall_p99_ms": round(ours, 1),
         "stall_truth_ms": round(truth, 1),
+        "checks_failed": failed,
     }
     print(json.dumps(figures))
+    if rate_error > _RATE_ERROR_PERCENT or abs(ours / truth - 1) > _STALL_ERROR:
+        _tell(f"the rate is off by {rate_error:.3f} %, the stall's p99 is {ours:.0f} ms")
+        return 1
+    return int(failed > 0)
+
+
+def _check(directory: Path) -> int:
+    """Print the table of the checks; returns how many failed."""
+    print("| what must hold | what was seen | |\n|---|---|---|")
+    failed = 0
+    for check in checks(directory):
+        failed += not check.holds
+        print(f"| {check.what} | {check.seen} | {'yes' if check.holds else '**no**'} |", flush=True)
+    print()
+    return failed
 
 
 def _tell(line: str) -> None:
@@ -409,4 +438,4 @@ def _rates(bench: Bench, server: servers.BenchmarkServer, steady: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -65,7 +65,9 @@ def main() -> None:
         spec = parse_spec(document)
     except SpecError as error:
         failed = result.LoadTest(started_at=started_at)
-        result.write_failure(storage, failed, result.Failure("InvalidSpec", str(error)))
+        result.write_failure(
+            storage, failed, result.Failure("InvalidSpec", str(error)), time.time()
+        )
         sys.exit(f"load_generator: InvalidSpec: {error}")
     if task.role is Role.LEADER:
         _lead(task, spec, storage)
@@ -122,7 +124,7 @@ def _work(
             with contextlib.suppress(LoadTestFailed, StorageError):
                 _find_leader(task, storage, started_at)
         failed = result.LoadTest.of(spec, started_at)
-        result.write_failure(storage, failed, result.Failure(name, str(error)))
+        result.write_failure(storage, failed, result.Failure(name, str(error)), time.time())
         sys.exit(f"load_generator: {name}: {error}")
     worker_side.become(worker)
 
@@ -159,6 +161,8 @@ def _find_leader(task: Task, storage: Storage, started_at: float) -> tuple[str, 
 
 
 def _run_locust(task: Task, *arguments: str) -> None:
+    # Heartbeats that may be missing: Locust gives a worker up no later than the leader does.
+    locust.runners.HEARTBEAT_LIVENESS = max(1, round(task.lease) - 2)
     sys.argv = ["locust", f"--locustfile={task.locustfile}", *arguments]
     locust.main.main()  # type: ignore[no-untyped-call] # Locust leaves it untyped
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from time import monotonic
 
 import gevent
 
@@ -85,7 +84,7 @@ class CallEngine(Engine):
         greenlet.link(self._made)
 
     def _make(self, intended: float) -> None:
-        sent_at = monotonic()
+        sent_at = self._now()
         self._record.sent += 1
         size: int | None = None
         kind: str | None = None
@@ -99,7 +98,7 @@ class CallEngine(Engine):
             kind, invoked, answered = failure.kind, failure.invoked, True
         except Exception as error:  # noqa: BLE001 - a failed call is a figure, whatever failed
             kind = type(error).__name__
-        now = monotonic()
+        now = self._now()
         if kind is None:
             self._succeeded(intended, sent_at, now, size or 0)
         else:
@@ -111,7 +110,7 @@ class CallEngine(Engine):
         self._going.discard(greenlet)
         if self.stopped:
             return
-        now = monotonic()
+        now = self._now()
         if self._waiting:
             intended, since = self._waiting.popleft()
             self._wait.append(now - since)

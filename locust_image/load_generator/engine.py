@@ -7,22 +7,17 @@ histograms ten times a second. How a request is sent is a subclass's affair: by 
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import monotonic
-
-import gevent
 
 from load_generator.errors import LoadTestFailed
 from load_generator.ledger import Second
 from load_generator.schedule import Plateau
-from load_generator.timer import PreciseTimer
+from load_generator.task import LEASE_SECONDS
+from load_generator.time_source import MACHINE_TIME, TimeSource
 
-#: The leader must be heard from, and this process must have run, within so many seconds.
-LEASE_SECONDS = 5.0
 _HOUSEKEEPING = 0.1
 #: Requests started before the event loop sees to answers again: an engine that is late must not
 #: turn its back on what comes in.
@@ -53,6 +48,9 @@ class Role:
     on_stop: Callable[[LoadTestFailed], None]
     #: Keep every request that ended until ``Engine.take_ended``.
     listening: bool = False
+    #: The leader must be heard from, and this process must have run, within so many seconds.
+    lease: float = LEASE_SECONDS
+    time: TimeSource = MACHINE_TIME
 
 
 class Engine(ABC):
@@ -60,12 +58,15 @@ class Engine(ABC):
 
     def __init__(self, role: Role) -> None:
         self._role = role
-        self._clock_offset = time.time() - monotonic()
+        self.time = role.time
+        #: Asked several times a request.
+        self._now = role.time.monotonic
+        self._clock_offset = role.time.epoch() - self._now()
         self.stopped = False
-        #: Until when the leader's word holds, ``time.monotonic``; None before the first.
+        #: Until when the leader's word holds, as ``TimeSource.monotonic``; None before the first.
         self.lease_until: float | None = None
 
-        self._timer = PreciseTimer(self._tick)
+        self._timer = role.time.timer(self._tick)
         self._plateaus: deque[Plateau] = deque()
         self._plateau: Plateau | None = None
         self._number = 0
@@ -75,7 +76,7 @@ class Engine(ABC):
         self._concurrency = 0
         self._ramp: deque[float] = deque()
 
-        now = monotonic()
+        now = self._now()
         self._seconds: list[tuple[int, Second]] = []
         self._record = Second()
         self._epoch_second = int(now + self._clock_offset)
@@ -83,7 +84,7 @@ class Engine(ABC):
         self._second_end = self._second_start + 1
         #: Of seconds that have passed: what is only now known of requests that were due in them.
         self._afterwards: dict[int, Second] = {}
-        self._cpu = time.process_time()
+        self._cpu = role.time.cpu()
         self._latency: list[float] = []
         self._service: list[float] = []
         self._first_byte: list[float] = []
@@ -91,8 +92,8 @@ class Engine(ABC):
         self._wait: list[float] = []
         self._ended: list[Ended] = []
         self._alive_at = now
-        self._housekeeper = gevent.get_hub().loop.timer(_HOUSEKEEPING, _HOUSEKEEPING)
-        self._housekeeper.start(self._keep_house)
+        self._housekeeper = role.time.timer(self._keep_house)
+        self._housekeeper.at(now + _HOUSEKEEPING)
 
     # --- What the worker asks for ---------------------------------------------------------------
 
@@ -116,7 +117,7 @@ class Engine(ABC):
         """
         self._concurrency = 0
         self._ramp.clear()
-        now = monotonic() + self._clock_offset
+        now = self._now() + self._clock_offset
         self._plateaus = deque(plateau for plateau in plateaus if plateau.end > now)
         current = self._plateau
         if current is not None and self._plateaus:
@@ -157,7 +158,7 @@ class Engine(ABC):
         Args:
             final: Take the second that is running too, as nothing will happen any more.
         """
-        now = monotonic()
+        now = self._now()
         if final or now >= self._second_end:
             self._turn(now)
         seconds = [*sorted(self._afterwards.items()), *self._seconds]
@@ -176,7 +177,6 @@ class Engine(ABC):
         self._plateau = None
         self._ramp.clear()
         self._concurrency = 0
-        self._housekeeper.stop()
         self._housekeeper.close()
         self._timer.close()
 
@@ -190,7 +190,7 @@ class Engine(ABC):
 
     @abstractmethod
     def _start(self, intended: float, now: float) -> None:
-        """Start a request that was due at ``intended``; both are ``time.monotonic``."""
+        """Start a request that was due at ``intended``; both are of ``TimeSource.monotonic``."""
 
     @abstractmethod
     def _look_after(self, now: float) -> None:
@@ -238,7 +238,7 @@ class Engine(ABC):
 
     def _tick(self) -> None:
         try:
-            now = monotonic()
+            now = self._now()
             if not self._may_go_on(now):
                 return
             if now >= self._second_end:
@@ -264,7 +264,7 @@ class Engine(ABC):
                 self._next_plateau()
                 return
             self._set_due()
-            now = monotonic()
+            now = self._now()
         self._timer.at(self._due)
 
     def _set_due(self) -> None:
@@ -318,7 +318,7 @@ class Engine(ABC):
         record = self._record
         record.answered += record.succeeded
         record.invoked += record.succeeded
-        cpu = time.process_time()
+        cpu = self.time.cpu()
         record.cpu = cpu - self._cpu
         self._cpu = cpu
         self._seconds.append((self._epoch_second, record))
@@ -331,11 +331,11 @@ class Engine(ABC):
 
     def _may_go_on(self, now: float) -> bool:
         """Stop if this process was frozen, or the leader has not been heard from for too long."""
-        if now - self._alive_at > LEASE_SECONDS:
+        if now - self._alive_at > self._role.lease:
             reason = f"the worker stood still for {now - self._alive_at:.1f} s"
             name = "WorkerLost"
         elif self.lease_until is not None and now > self.lease_until:
-            reason = f"nothing was heard from the leader for {LEASE_SECONDS:g} s"
+            reason = f"nothing was heard from the leader for {self._role.lease:g} s"
             name = "LeaderLost"
         else:
             return True
@@ -345,7 +345,7 @@ class Engine(ABC):
 
     def _keep_house(self) -> None:
         try:
-            now = monotonic()
+            now = self._now()
             if not self._may_go_on(now):
                 return
             self._alive_at = now
@@ -353,5 +353,7 @@ class Engine(ABC):
                 self._turn(now)
             self._fold()
             self._look_after(now)
+            if not self.stopped:
+                self._housekeeper.at(now + _HOUSEKEEPING)
         except Exception as error:  # noqa: BLE001 - whatever it is, the test must fail
             self.crashed(error)

@@ -11,7 +11,6 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic
 
 import gevent
 from gevent.event import Event
@@ -100,20 +99,20 @@ class HttpEngine(Engine):
             raise LoadTestFailed(
                 "EndpointUnreachable", f"{target.host} cannot be resolved: {error}"
             ) from error
-        self._book.learn(found, monotonic())
+        self._book.learn(found, self._now())
         if self._resolver is None:
             self._resolver = gevent.spawn(self._keep_resolving)
         count = min(count, target.max_connections)
-        deadline = monotonic() + timeout
+        deadline = self._now() + timeout
         self._open_failures.clear()
         while len(self._connections) < count:
             self._wanted = count
             self._opened.clear()
-            self._grow(monotonic())
-            self._opened.wait(_WARM_POLL)
-            if self._connections and monotonic() > deadline:
+            self._grow(self._now())
+            self.time.wait(self._opened, _WARM_POLL)
+            if self._connections and self._now() > deadline:
                 return
-            if not self._connections and (self._open_failures or monotonic() > deadline):
+            if not self._connections and (self._open_failures or self._now() > deadline):
                 reason = [*self._open_failures, f"none within {timeout:g} s"][0]
                 raise LoadTestFailed(
                     "EndpointUnreachable", f"no connection to {target.host}:{target.port}: {reason}"
@@ -186,11 +185,11 @@ class HttpEngine(Engine):
         self._opening.discard(connection)
         self._connections.add(connection)
         self._opened.set()
-        self._free(connection, monotonic())
+        self._free(connection, self._now())
 
     def answered(self, connection: Connection) -> None:
         """An answer is complete."""
-        now = monotonic()
+        now = self._now()
         self._busy -= 1
         connection.busy = False
         if connection.status == _OK:
@@ -214,7 +213,7 @@ class HttpEngine(Engine):
 
     def broke(self, connection: Connection, kind: str) -> None:
         """A connection is closed, whether it was opening, idle or busy."""
-        now = monotonic()
+        now = self._now()
         if connection in self._opening:
             self._opening.discard(connection)
             self._open_failures.append(kind)
@@ -296,7 +295,7 @@ class HttpEngine(Engine):
         """Resolve the name again and again, and replace connections that are old or astray."""
         target = self._target
         while True:
-            gevent.sleep(addresses.RESOLVE_EVERY)
+            self.time.sleep(addresses.RESOLVE_EVERY)
             try:
                 found = addresses.resolve(target.host, target.port)
             except OSError:
@@ -306,7 +305,7 @@ class HttpEngine(Engine):
 
     def learn(self, found: list[Address]) -> None:
         """Take in addresses, and give up connections to those not named for a while, or old."""
-        now = monotonic()
+        now = self._now()
         self._book.learn(found, now)
         limit = max(1, len(self._connections) // 4)
         for connection in sorted(self._connections, key=lambda each: each.opened_at):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import time
-from collections.abc import Sequence
-from dataclasses import replace
-from time import monotonic
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import gevent
@@ -16,7 +14,6 @@ from locust.runners import MasterRunner
 
 from load_generator import messages, result, saturation
 from load_generator.clocks import ClockWatch
-from load_generator.engine import LEASE_SECONDS
 from load_generator.errors import LoadTestFailed
 from load_generator.ledger import Second
 from load_generator.limits import ON_TIME, client_limited
@@ -25,6 +22,7 @@ from load_generator.schedule import StepWindow, step_window
 from load_generator.spec import Spec
 from load_generator.storage import Storage, StorageError
 from load_generator.task import Task
+from load_generator.time_source import MACHINE_TIME, TimeSource
 from load_generator.user import OneUserPerWorker
 
 if TYPE_CHECKING:
@@ -35,8 +33,6 @@ log = logging.getLogger(__name__)
 
 #: How far ahead of its start a schedule is sent, seconds.
 _AHEAD = 0.3
-#: How long workers may take from Locust's start to their first possible request, seconds.
-_READY_TIMEOUT = 30.0
 #: A step is hopeless if more than this fails, percent, or half of its requests take so much of the
 #: time-out.
 _HOPELESS_ERROR_PERCENT = 20.0
@@ -48,24 +44,40 @@ _LOOK = 1.0
 _CLOCK_LOOK = 7.3
 
 
+@dataclass(slots=True)
+class WorkerState:
+    """What the leader knows of a worker."""
+
+    #: Locust's name of it.
+    client_id: str
+    #: When it was last heard from, as ``TimeSource.monotonic``.
+    heard_at: float
+    #: Number of its last report.
+    sequence: int = 0
+    clock: ClockWatch = field(default_factory=ClockWatch)
+    #: Requests that it has going; None until it has said so since a drain began.
+    outstanding: int | None = None
+    #: All seconds before this one have been reported, epoch seconds.
+    reported_to: int = 0
+    #: It has reported for the last time.
+    final: bool = False
+
+
 class Leader:
     """Conducts one load test."""
 
-    def __init__(self, task: Task, spec: Spec, storage: Storage) -> None:
+    def __init__(
+        self, task: Task, spec: Spec, storage: Storage, time: TimeSource = MACHINE_TIME
+    ) -> None:
         self._task = task
         self._spec = spec
         self._storage = storage
-        self._test = result.LoadTest.of(spec, time.time())
+        self._time = time
+        self._test = result.LoadTest.of(spec, time.epoch())
         self._failure: LoadTestFailed | None = None
         self._written = False
-        #: Locust's name of each worker, and when it was last heard from.
-        self._clients: dict[int, str] = {}
-        self._heard_at: dict[int, float] = {}
-        self._sequences: dict[int, int] = {}
-        self._clocks: dict[int, ClockWatch] = {}
-        self._outstanding: dict[int, int] = {}
-        self._reported_to: dict[int, int] = {}
-        self._final: set[int] = set()
+        #: Those that are ready.
+        self._workers: dict[int, WorkerState] = {}
         self._connected: set[str] = set()
         self._ending = False
 
@@ -99,14 +111,14 @@ class Leader:
         gevent.spawn(self._run)
 
     def _await_connections(self) -> None:
-        deadline = monotonic() + self._task.start_timeout
-        look = monotonic()
+        deadline = self._time.monotonic() + self._task.start_timeout
+        look = self._time.monotonic()
         while len(self._connected) < self._spec.processes:
-            if monotonic() > look:
+            if self._time.monotonic() > look:
                 look += _LOOK
                 if result.written_since(self._storage, self._test.started_at):
                     self._fail("WorkersMissing", "a worker could not start: see its error")
-            if monotonic() > deadline:
+            if self._time.monotonic() > deadline:
                 self._fail(
                     "WorkersMissing",
                     f"{len(self._connected)} of {self._spec.processes} workers connected within "
@@ -115,7 +127,7 @@ class Leader:
             if self._failure is not None:
                 self._end()
                 raise SystemExit(1)
-            gevent.sleep(_POLL)
+            self._time.sleep(_POLL)
 
     def _on_connect(self, client_id: str, **_: object) -> None:
         if client_id in self._connected or self._ending:
@@ -131,31 +143,28 @@ class Leader:
         worker = msg.data["worker"]
         if msg.data["load_test_id"] != self._spec.load_test_id:
             self._fail("WorkersChanged", f"worker {worker} belongs to {msg.data['load_test_id']}")
-        elif not 0 <= worker < self._spec.processes or worker in self._clients:
+        elif not 0 <= worker < self._spec.processes or worker in self._workers:
             self._fail("WorkersChanged", f"there is no need for another worker {worker}")
-        self._clients[worker] = msg.node_id
+        self._workers[worker] = WorkerState(msg.node_id, self._time.monotonic())
         self._test.cpu_shares[worker] = msg.data["cpu_share"]
-        self._heard_at[worker] = monotonic()
-        self._sequences[worker] = 0
-        self._clocks[worker] = ClockWatch()
 
     def _on_report(self, msg: Message, **_: object) -> None:
         worker = msg.data["worker"]
-        if self._clients.get(worker) != msg.node_id:
+        state = self._workers.get(worker)
+        if state is None or state.client_id != msg.node_id:
             return
-        self._heard_at[worker] = monotonic()
-        off = self._clocks[worker].saw(msg.data["clock"], time.time())
+        state.heard_at = self._time.monotonic()
+        off = state.clock.saw(msg.data["clock"], self._time.epoch())
         if off is not None:
             self._fail("ClockSkew", f"the clock of worker {worker} is off by {off:+.1f} s")
-        self._sequences[worker] += 1
-        if msg.data["sequence"] != self._sequences[worker]:
+        state.sequence += 1
+        if msg.data["sequence"] != state.sequence:
             self._fail("ReportLost", f"a report of worker {worker} was lost")
         for epoch_second, second in msg.data["seconds"]:
             self._test.ledger.enter(worker, epoch_second, Second.from_message(second))
-            self._reported_to[worker] = max(epoch_second + 1, self._reported_to.get(worker, 0))
-        self._outstanding[worker] = msg.data["outstanding"]
-        if msg.data["final"]:
-            self._final.add(worker)
+            state.reported_to = max(state.reported_to, epoch_second + 1)
+        state.outstanding = msg.data["outstanding"]
+        state.final = state.final or msg.data["final"]
 
     def _on_failed(self, msg: Message, **_: object) -> None:
         self._fail(msg.data["name"], f"worker {msg.data['worker']}: {msg.data['message']}")
@@ -194,10 +203,10 @@ class Leader:
             self._end()
 
     def _await_ready(self) -> None:
-        deadline = monotonic() + _READY_TIMEOUT
-        while len(self._clients) < self._spec.processes:
-            if monotonic() > deadline:
-                missing = set(range(self._spec.processes)) - self._clients.keys()
+        deadline = self._time.monotonic() + self._task.start_timeout
+        while len(self._workers) < self._spec.processes:
+            if self._time.monotonic() > deadline:
+                missing = set(range(self._spec.processes)) - self._workers.keys()
                 raise LoadTestFailed(
                     "WorkersMissing", f"workers {sorted(missing)} did not get ready"
                 )
@@ -209,7 +218,7 @@ class Leader:
         stages = self._test.stages
         latency: float | None = None
         while (concurrency := saturation.next_concurrency(burst, stages)) is not None:
-            start = time.time() + _POLL
+            start = self._time.epoch() + _POLL
             self._send(messages.HOLD, {"concurrency": concurrency, "start": start, "ramp": 0.5})
             stage = self._stage(concurrency, start, latency)
             latency = stage.figures.latency.percentile_ms(50)
@@ -220,7 +229,7 @@ class Leader:
                 stage.achieved_tps,
                 stage.figures.error_percent,
             )
-        self._send(messages.HOLD, {"concurrency": 0, "start": time.time(), "ramp": 0.0})
+        self._send(messages.HOLD, {"concurrency": 0, "start": self._time.epoch(), "ramp": 0.0})
         self._drain()
 
     def _stage(self, concurrency: int, start: float, latency: float | None) -> saturation.Stage:
@@ -235,9 +244,9 @@ class Leader:
             seen = figures.latency.percentile_ms(50)
             ended = figures.succeeded + figures.failed
             longer = saturation.measured_seconds(burst, start, seen)[1]
-            if time.time() < give_up and ended and longer > end:
+            if self._time.epoch() < give_up and ended and longer > end:
                 latency = seen
-            elif time.time() < give_up and not ended:
+            elif self._time.epoch() < give_up and not ended:
                 # Nothing has ended: wait for it twice as long as so far.
                 latency = max(1e3, 2 * (latency or 0.0))
             else:
@@ -255,7 +264,7 @@ class Leader:
         if best is None and any(step.saturation_fraction is not None for step in spec.steps):
             errors = [stage.figures.errors for stage in self._test.stages]
             raise LoadTestFailed("NothingSucceeded", f"no request of the burst succeeded: {errors}")
-        start = time.time() + _AHEAD
+        start = self._time.epoch() + _AHEAD
         for step in spec.steps:
             rate = step.offered_tps
             if rate is None:
@@ -300,7 +309,7 @@ class Leader:
                 # What has queued up would spoil the next step.
                 self._send(messages.FOLLOW, {"plateaus": []})
                 self._drain()
-                self._reschedule(index + 1, time.time() + _AHEAD)
+                self._reschedule(index + 1, self._time.epoch() + _AHEAD)
                 return
             looked += period
         self._sleep_until(step.window.steady_end)
@@ -326,23 +335,23 @@ class Leader:
 
     def _drain(self) -> None:
         """Wait until every request has ended."""
-        self._outstanding.clear()
-        deadline = monotonic() + self._spec.request_timeout_seconds + LEASE_SECONDS
-        while len(self._outstanding) < self._spec.processes or any(self._outstanding.values()):
-            if monotonic() > deadline:
-                raise LoadTestFailed(
-                    "NotDrained", f"{sum(self._outstanding.values())} requests did not end"
-                )
+        workers = self._workers.values()
+        for worker in workers:
+            worker.outstanding = None
+        deadline = self._time.monotonic() + self._spec.request_timeout_seconds + self._task.lease
+        while any(worker.outstanding != 0 for worker in workers):
+            if self._time.monotonic() > deadline:
+                left = sum(worker.outstanding or 0 for worker in workers)
+                raise LoadTestFailed("NotDrained", f"{left} requests did not end")
             self._pause(_POLL)
 
     def _finish(self) -> None:
         self._ending = True
         self._send(messages.FINISH, {})
-        deadline = monotonic() + LEASE_SECONDS
-        while len(self._final) < self._spec.processes:
-            if monotonic() > deadline:
-                missing = set(range(self._spec.processes)) - self._final
-                raise LoadTestFailed("WorkerLost", f"workers {sorted(missing)} gave no last report")
+        deadline = self._time.monotonic() + self._task.lease
+        while silent := self._those(lambda worker: not worker.final):
+            if self._time.monotonic() > deadline:
+                raise LoadTestFailed("WorkerLost", f"workers {silent} gave no last report")
             self._pause(_POLL)
 
     # --- Waiting, with an eye on the workers ------------------------------------------------------
@@ -350,48 +359,51 @@ class Leader:
     def _await_reports(self, end: int) -> None:
         """Wait until every worker has reported all that happened before ``end``."""
         self._sleep_until(end)
-        deadline = monotonic() + LEASE_SECONDS
-        while any(self._reported_to.get(worker, 0) < end for worker in self._clients):
-            if monotonic() > deadline:
+        deadline = self._time.monotonic() + self._task.lease
+        while self._those(lambda worker: worker.reported_to < end):
+            if self._time.monotonic() > deadline:
                 raise LoadTestFailed("ReportLost", f"not every worker reported up to {end}")
             self._pause(_POLL)
 
     def _sleep_until(self, epoch: float) -> None:
-        while (left := epoch - time.time()) > 0:
+        while (left := epoch - self._time.epoch()) > 0:
             self._pause(min(left, 0.25))
 
     def _pause(self, seconds: float) -> None:
-        before = monotonic()
-        gevent.sleep(seconds)
+        before = self._time.monotonic()
+        self._time.sleep(seconds)
         if self._failure is not None:
             raise self._failure
-        now = monotonic()
-        if now - before > seconds + LEASE_SECONDS:
+        now = self._time.monotonic()
+        if now - before > seconds + self._task.lease:
             # The workers have given up on the leader by now.
             raise LoadTestFailed("LeaderLost", f"the leader stood still for {now - before:.1f} s")
-        silent = [worker for worker, at in self._heard_at.items() if now - at > LEASE_SECONDS]
+        silent = self._those(lambda worker: now - worker.heard_at > self._task.lease)
         if silent:
             raise LoadTestFailed(
-                "WorkerLost",
-                f"nothing was heard from workers {sorted(silent)} for {LEASE_SECONDS:g} s",
+                "WorkerLost", f"nothing was heard from workers {silent} for {self._task.lease:g} s"
             )
 
+    def _those(self, which: Callable[[WorkerState], bool]) -> list[int]:
+        """The numbers of the workers of which ``which`` holds, in order."""
+        return sorted(number for number, worker in self._workers.items() if which(worker))
+
     def _send(self, message: str, data: dict[str, object]) -> None:
-        for client_id in self._clients.values():
-            self._runner.send_message(message, data, client_id)
+        for worker in self._workers.values():
+            self._runner.send_message(message, data, worker.client_id)
 
     def _keep_cpu(self) -> None:
-        before = time.process_time()
+        before = self._time.cpu()
         while True:
-            now = time.time()
-            gevent.sleep(int(now) + 1 - now)
-            cpu = time.process_time()
-            self._test.leader_cpu[int(time.time()) - 1] = cpu - before
+            now = self._time.epoch()
+            self._time.sleep(int(now) + 1 - now)
+            cpu = self._time.cpu()
+            self._test.leader_cpu[int(self._time.epoch()) - 1] = cpu - before
             before = cpu
 
     def _keep_clock(self) -> None:
         while True:
-            gevent.sleep(_CLOCK_LOOK)
+            self._time.sleep(_CLOCK_LOOK)
             with contextlib.suppress(StorageError):
                 self._storage.read("leader.json")
 
@@ -420,7 +432,7 @@ class Leader:
         if self._failure is not None:
             failure = result.Failure(self._failure.name, str(self._failure))
         self._test.clock = self._storage.clock.offset
-        document = result.document(self._test, failure, time.time())
+        document = result.document(self._test, failure, self._time.epoch())
         try:
             consequence = failure is not None and failure.name in {"Interrupted", "WorkersMissing"}
             if consequence and result.written_since(self._storage, self._test.started_at):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,9 +14,9 @@ from load_generator.clocks import ClockOffset
 from load_generator.histogram import Histogram
 from load_generator.ledger import Ledger, Second
 from load_generator.limits import ClientFigures, Delay, client_limited
-from load_generator.saturation import Stage, saturation
+from load_generator.saturation import Stage, bounded, saturation
 from load_generator.schedule import Plateau, StepWindow
-from load_generator.spec import Spec
+from load_generator.spec import BurstSpec, Spec
 from load_generator.storage import Storage, StorageError
 
 log = logging.getLogger(__name__)
@@ -60,6 +59,8 @@ class LoadTest:
     ledger: Ledger = field(default_factory=Ledger)
     stages: list[Stage] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    #: The burst asked for.
+    burst: BurstSpec | None = None
     #: CPU time of the leader's own process by epoch second, seconds.
     leader_cpu: dict[int, float] = field(default_factory=dict)
     #: How far AWS's clock is ahead of the leader's.
@@ -75,6 +76,7 @@ class LoadTest:
             workers=spec.workers,
             worker_vcpus=spec.worker_vcpus,
             processes_per_worker=spec.processes_per_worker,
+            burst=spec.burst,
         )
 
 
@@ -90,7 +92,7 @@ def document(test: LoadTest, failure: Failure | None, finished_at: float) -> Jso
         "workers": test.workers,
         "worker_vcpus": test.worker_vcpus,
         "clock": _clock(test.clock),
-        "saturation": _saturation(test.stages),
+        "saturation": _saturation(test),
         # Steps that did not come to the end of their window have no figures.
         "steps": [
             _step(test, step) for step in test.steps if step.window.steady_end <= finished_at
@@ -116,11 +118,11 @@ def written_since(storage: Storage, started_at: float) -> bool:
     return bool(finished_at >= started_at - _CLOCK_TOLERANCE)
 
 
-def write_failure(storage: Storage, test: LoadTest, failure: Failure) -> None:
+def write_failure(storage: Storage, test: LoadTest, failure: Failure, finished_at: float) -> None:
     """Write ``load_test.json`` in the place of a leader that cannot, unless another has."""
     try:
         if not written_since(storage, test.started_at):
-            content = encode(document(test, failure, time.time()))
+            content = encode(document(test, failure, finished_at))
             storage.write("load_test.json", content)
     except StorageError:
         log.exception("load_test.json could not be written")
@@ -135,14 +137,18 @@ def _clock(clock: ClockOffset | None) -> Json | None:
     }
 
 
-def _saturation(stages: Sequence[Stage]) -> Json | None:
+def _saturation(test: LoadTest) -> Json | None:
+    stages = test.stages
     if not stages:
         return None
-    best = saturation(list(stages))
+    assert test.burst is not None
+    best = saturation(stages)
     return {
         "tps": round(best.achieved_tps, 3) if best else 0.0,
         "concurrency": best.concurrency if best else stages[0].concurrency,
         "client_limited": best.client_limited if best else None,
+        # It ended at max_concurrency while the rate still grew: the endpoint can take more.
+        "bounded": bounded(test.burst, stages),
         "stages": [
             {
                 "concurrency": stage.concurrency,

@@ -64,12 +64,25 @@ def next_concurrency(burst: BurstSpec, stages: list[Stage]) -> int | None:
     if not stages:
         return burst.start_concurrency
     last = stages[-1]
-    if last.concurrency >= burst.max_concurrency or last.figures.error_percent > _ERROR_PERCENT:
-        return None
-    best_before = max((stage.achieved_tps for stage in stages[:-1]), default=0.0)
-    if last.achieved_tps < _GROWTH * best_before or last.achieved_tps == 0.0:
+    if last.concurrency >= burst.max_concurrency or not _still_grows(stages):
         return None
     return min(2 * last.concurrency, burst.max_concurrency)
+
+
+def bounded(burst: BurstSpec, stages: list[Stage]) -> bool:
+    """Whether a burst ended at its own bound: nothing says that the endpoint was saturated."""
+    return stages[-1].concurrency >= burst.max_concurrency and _still_grows(stages)
+
+
+def _still_grows(stages: list[Stage]) -> bool:
+    """Whether the last stage served more than those before it, and nearly without errors."""
+    last = stages[-1]
+    best_before = max((stage.achieved_tps for stage in stages[:-1]), default=0.0)
+    return (
+        last.figures.error_percent <= _ERROR_PERCENT
+        and last.achieved_tps > 0.0
+        and last.achieved_tps >= _GROWTH * best_before
+    )
 
 
 def saturation(stages: list[Stage]) -> Stage | None:

@@ -16,6 +16,8 @@ _METADATA_TIMEOUT = 5.0
 _PROCESS = "WORKER_PROCESS"
 #: The leader's port on Fargate, where every task has an address of its own.
 LEADER_PORT = 5557
+#: How long leader and workers go on without a word of each other, seconds.
+LEASE_SECONDS = 5.0
 _LOCUSTFILE = Path(__file__).parent.parent / "locustfile.py"
 
 
@@ -49,6 +51,8 @@ class Task:
     locustfile: Path
     #: How long leader and workers wait for each other, seconds.
     start_timeout: float
+    #: How long they go on without a word of each other, seconds.
+    lease: float
     max_connections: int
 
     def environment_of_process(self, number: int) -> dict[str, str]:
@@ -86,6 +90,7 @@ class Task:
             vcpus=vcpus,
             locustfile=Path(environment.get("LOCUSTFILE") or _LOCUSTFILE),
             start_timeout=_number(environment, "START_TIMEOUT_SECONDS", 300, least=1),
+            lease=_number(environment, "LEASE_SECONDS", LEASE_SECONDS, least=1),
             max_connections=int(_number(environment, "MAX_CONNECTIONS", 4096, least=1)),
         )
 

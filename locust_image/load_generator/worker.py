@@ -7,9 +7,7 @@ import logging
 import os
 import resource
 import ssl
-import time
 from collections.abc import Callable
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import botocore.credentials
@@ -22,13 +20,14 @@ from locust.runners import WorkerRunner
 
 from load_generator import invocation, locust_statistics, messages, result, spec
 from load_generator.call_engine import CallEngine
-from load_generator.engine import LEASE_SECONDS, Engine, Role
+from load_generator.engine import Engine, Role
 from load_generator.errors import LoadTestFailed
 from load_generator.http_engine import HttpEngine, Target
 from load_generator.locust_events import fire_requests, has_request_listeners, listen
 from load_generator.schedule import Plateau
 from load_generator.storage import Storage, StorageError, read_uri
 from load_generator.task import Task
+from load_generator.time_source import MACHINE_TIME, TimeSource
 
 if TYPE_CHECKING:
     from locust.env import Environment
@@ -53,6 +52,7 @@ class Worker:
         specification: spec.Spec,
         storage: Storage,
         session: botocore.session.Session,
+        time: TimeSource = MACHINE_TIME,
     ) -> None:
         """Get ready for the leader: payloads, credentials and the endpoint's URL.
 
@@ -62,7 +62,8 @@ class Worker:
         self._task = task
         self._spec = specification
         self._storage = storage
-        self._started_at = time.time()
+        self._time = time
+        self._started_at = time.epoch()
         self._credentials = session.get_credentials()
         if self._credentials is None:
             raise LoadTestFailed("NoCredentials", "no AWS credentials to sign requests with")
@@ -102,13 +103,13 @@ class Worker:
         runner.register_message(messages.HOLD, self._on_hold)
         runner.register_message(messages.FINISH, self._on_finish)
         listen(environment.events.quitting, self._on_quitting)
-        self._heard_at = monotonic()
+        self._heard_at = self._time.monotonic()
         gevent.spawn(self._watch_leader)
 
     def _on_heartbeat(self, **_: object) -> None:
-        self._heard_at = monotonic()
+        self._heard_at = self._time.monotonic()
         if self._engine is not None:
-            self._engine.lease_until = self._heard_at + LEASE_SECONDS
+            self._engine.lease_until = self._heard_at + self._task.lease
 
     def _on_follow(self, msg: Message, **_: object) -> None:
         if self._engine is not None and not self._engine.stopped:
@@ -198,6 +199,8 @@ class Worker:
                     workers=self._spec.processes,
                     on_stop=self._on_engine_stop,
                     listening=self._listening,
+                    lease=self._task.lease,
+                    time=self._time,
                 )
             )
             self._engine = engine
@@ -208,7 +211,7 @@ class Worker:
         # What is there by now stays: the collector need not look at it while requests run.
         gc.collect()
         gc.freeze()
-        engine.lease_until = monotonic() + LEASE_SECONDS
+        engine.lease_until = self._time.monotonic() + self._task.lease
         refresher = gevent.spawn(self._keep_credentials)
         reporter = gevent.spawn(self._keep_reporting)
         reporter.link_exception(self._on_greenlet_died)
@@ -241,7 +244,7 @@ class Worker:
     def _keep_credentials(self) -> None:
         """Sign with the task role's credentials as they are; botocore refreshes them in time."""
         while True:
-            gevent.sleep(1)
+            self._time.sleep(1)
             try:
                 credentials = self._frozen_credentials()
             except Exception:
@@ -255,12 +258,12 @@ class Worker:
 
     def _keep_reporting(self) -> None:
         while True:
-            now = time.time()
+            now = self._time.epoch()
             pause = int(now) + 1 + _REPORT_DELAY - now
             if self._drain.is_set():
-                gevent.sleep(min(pause, _DRAIN_REPORT))
+                self._time.sleep(min(pause, _DRAIN_REPORT))
             else:
-                self._drain.wait(pause)
+                self._time.wait(self._drain, pause)
             self._report(final=False)
 
     def _report(self, *, final: bool) -> None:
@@ -280,7 +283,7 @@ class Worker:
                 messages.REPORT,
                 {
                     "sequence": self._sequence,
-                    "clock": time.time(),
+                    "clock": self._time.epoch(),
                     "seconds": [[epoch, second.to_message()] for epoch, second in seconds],
                     "outstanding": outstanding,
                     "final": final,
@@ -303,12 +306,14 @@ class Worker:
 
     def _watch_leader(self) -> None:
         """Give up when the leader is not heard from, also before the first request."""
+        lease = self._task.lease
         while not self._finished:
-            gevent.sleep(0.5)
-            if self._heard_at is not None and monotonic() - self._heard_at > LEASE_SECONDS:
+            self._time.sleep(0.5)
+            now = self._time.monotonic()
+            if self._heard_at is not None and now - self._heard_at > lease:
                 self.fail(
                     LoadTestFailed(
-                        "LeaderLost", f"nothing was heard from the leader for {LEASE_SECONDS:g} s"
+                        "LeaderLost", f"nothing was heard from the leader for {lease:g} s"
                     )
                 )
                 return
@@ -334,10 +339,11 @@ class Worker:
         self._tell(error)
         if error.name == "LeaderLost":
             test = result.LoadTest.of(self._spec, self._started_at)
-            result.write_failure(self._storage, test, result.Failure(error.name, str(error)))
+            failure = result.Failure(error.name, str(error))
+            result.write_failure(self._storage, test, failure, self._time.epoch())
         self._ended.set()
         # The leader, told of it, ends the test; if it cannot, this worker ends all the same.
-        gevent.sleep(0.5)
+        self._time.sleep(0.5)
         self._runner.quit()
 
 

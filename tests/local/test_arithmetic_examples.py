@@ -27,7 +27,7 @@ from sizing.request.request import parse_request
 from sizing.result.result import Result
 from tests.local import arithmetic_answers
 
-pytestmark = [pytest.mark.examples, pytest.mark.load, pytest.mark.slow]
+pytestmark = pytest.mark.examples
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "local", "size")

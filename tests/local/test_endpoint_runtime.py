@@ -7,7 +7,7 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,8 +23,8 @@ from local.endpoint.figures import LiveFigures
 from local.endpoint.method import wait_in_service
 from local.endpoint.open_loop import OfferedLoad, offer
 
-pytestmark = pytest.mark.load
-
+#: Longer than anything here takes on any machine, seconds.
+PATIENCE = 120.0
 FAST = ModelBehaviour(cpu_ms=1, wait_ms=0, startup_seconds=0)
 JSON = {"ContentType": "application/json", "Body": b'{"inputs": "I am super happy right now."}'}
 
@@ -67,7 +67,7 @@ def endpoint(
         metric_period_seconds=60,
     )
     if ready:
-        wait_in_service(server, name, 5)
+        wait_in_service(server, name, PATIENCE)
     yield
     server.delete(name)
 
@@ -137,7 +137,7 @@ def test_a_body_of_the_largest_size_is_taken(runtime: Any, fast: str) -> None:
 @pytest.mark.parametrize(
     "behaviour, status",
     [
-        (ModelBehaviour(startup_seconds=60), "Creating"),
+        (ModelBehaviour(startup_seconds=3600), "Creating"),
         (ModelBehaviour(startup_seconds=0, fail_startup="no ping"), "Failed"),
     ],
 )
@@ -152,7 +152,7 @@ def test_an_endpoint_that_is_not_in_service(
 
 
 def test_an_endpoint_serves_while_it_is_updating(server: EndpointServer, runtime: Any) -> None:
-    with endpoint(server, "growing", ModelBehaviour(cpu_ms=1, startup_seconds=0.5)):
+    with endpoint(server, "growing", ModelBehaviour(cpu_ms=1, startup_seconds=2)):
         server.scale("growing", 2)
         runtime.invoke_endpoint(EndpointName="growing", **JSON)
         state = server.status("growing")
@@ -161,7 +161,7 @@ def test_an_endpoint_serves_while_it_is_updating(server: EndpointServer, runtime
 
 
 def test_a_full_queue_is_a_model_error_503(server: EndpointServer, runtime: Any) -> None:
-    slow = ModelBehaviour(cpu_ms=300, cpu_ms_cv=0, queue_size=1, startup_seconds=0)
+    slow = ModelBehaviour(cpu_ms=1500, cpu_ms_cv=0, queue_size=1, startup_seconds=0)
 
     def invoke(_: int) -> int:
         try:
@@ -178,14 +178,15 @@ def test_a_full_queue_is_a_model_error_503(server: EndpointServer, runtime: Any)
 
 
 def test_throttling_has_its_own_code(server: EndpointServer, runtime: Any) -> None:
-    with endpoint(server, "throttled", FAST.model_copy(update={"throttle_tps": 2.0})):
+    with endpoint(server, "throttled", FAST.model_copy(update={"throttle_tps": 0.001})):
         errors: list[ClientError] = []
         for _ in range(6):
             try:
                 runtime.invoke_endpoint(EndpointName="throttled", **JSON)
             except ClientError as error:
                 errors.append(error)
-    assert errors
+    # The first may pass, and by its rate the next one in a quarter of an hour.
+    assert len(errors) == 5
     for error in errors:
         # The service model lists no class for it: boto3 raises ClientError itself.
         assert type(error) is ClientError
@@ -213,7 +214,7 @@ class TestHttp:
     @pytest.fixture
     def connection(self, server: EndpointServer, fast: str) -> Iterator[socket.socket]:
         split = urlsplit(server.url)
-        with socket.create_connection((split.hostname, split.port), timeout=5) as connected:
+        with socket.create_connection((split.hostname, split.port), timeout=PATIENCE) as connected:
             yield connected
 
     @staticmethod
@@ -289,35 +290,26 @@ class TestHttp:
         runtime.invoke_endpoint(EndpointName=fast, **JSON)
 
 
-def test_answers_come_within_a_few_milliseconds_of_when_they_are_due(
-    server: EndpointServer,
-) -> None:
-    steady = ModelBehaviour(cpu_ms=20, cpu_ms_cv=0, wait_ms=3, startup_seconds=0)
-    with endpoint(server, "steady", steady, vcpus=8):
-        load = asyncio.run(offer(server.url, "steady", b"{}", tps=100, seconds=2))
-        assert load.statuses == {200: 200}
-        fastest = min(latency for _, latency, _ in load.answers)
-        assert fastest >= 0.0225
-        # The median: single answers may be late on a busy machine.
-        assert load.latency_ms(50, 0, 2) < 23 + 10
-
-
 def test_live_figures_come_from_the_running_server(server: EndpointServer) -> None:
-    half_busy = ModelBehaviour(cpu_ms=20, startup_seconds=0)
+    busy = ModelBehaviour(cpu_ms=20, startup_seconds=0)
+
+    async def until(holds: Callable[[LiveFigures], bool]) -> LiveFigures:
+        deadline = time.monotonic() + PATIENCE
+        while not holds(live := server.live("live")):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        return live
 
     async def observe() -> tuple[LiveFigures, OfferedLoad]:
         load = asyncio.create_task(offer(server.url, "live", b"{}", tps=50, seconds=2.5))
-        await asyncio.sleep(2)
-        return server.live("live"), await load
+        live = await until(lambda live: live.answers_per_second > 0)
+        answers = await load
+        await until(lambda live: live.answers_per_second == 0)
+        return live, answers
 
-    with endpoint(server, "live", half_busy, vcpus=2):
-        for _ in range(3):
-            live, load = asyncio.run(observe())
-            if load.lag_seconds < 0.1:
-                break
-        assert load.statuses == {200: 125}
-        assert live.arrivals_per_second == pytest.approx(50, rel=0.2)
-        assert live.utilization_percent == pytest.approx(50, rel=0.25)
-        assert live.cpu_percent == pytest.approx((100.0,), rel=0.25)
-        time.sleep(1.5)
-        assert server.live("live").answers_per_second == 0
+    with endpoint(server, "live", busy, vcpus=2):
+        live, load = asyncio.run(observe())
+    assert load.statuses == {200: 125}
+    assert live.arrivals_per_second > 0
+    assert 0 < live.utilization_percent <= 100
+    assert live.cpu_percent == pytest.approx((2 * live.utilization_percent,))

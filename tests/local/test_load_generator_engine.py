@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import calendar
 import json
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,16 +20,16 @@ from botocore.credentials import Credentials as BotocoreCredentials
 from botocore.eventstream import EventStreamBuffer
 
 from benchmarks.load.certificate import write_certificate
+from benchmarks.load.scripted_server import BODY, Request, ScriptedServer, always, answer
 from load_generator import addresses, invocation, ledger, spec
 from load_generator.call_engine import CallEngine, CallFailed
-from load_generator.engine import LEASE_SECONDS, Role
+from load_generator.engine import Engine, Role
 from load_generator.errors import LoadTestFailed
 from load_generator.http_engine import HttpEngine, Target
 from load_generator.schedule import Plateau
-from tests.local.scripted_server import BODY, Request, ScriptedServer, always, answer
 
-pytestmark = pytest.mark.load
-
+#: Longer than anything here takes on any machine, seconds.
+PATIENCE = 120.0
 CREDENTIALS = invocation.Credentials("AKIAIOSFODNN7EXAMPLE", "secret", None)
 
 
@@ -39,21 +41,26 @@ class Bench:
         self.stopped = stopped
         self.seconds: list[tuple[int, ledger.Second]] = []
 
-    def offer(self, rate: float, seconds: float, *, wait: float = 5.0) -> ledger.Second:
-        """Offer a constant rate, and wait until all has ended."""
-        start = time.time() + 0.05
-        self.engine.follow([Plateau(start, start + seconds, rate)])
-        gevent.sleep(seconds + 0.06)
-        return self.total(wait=wait)
-
-    def total(self, *, wait: float = 5.0) -> ledger.Second:
-        """What has happened so far, once nothing is outstanding."""
-        deadline = time.monotonic() + wait
-        while self.engine.outstanding and time.monotonic() < deadline:
-            gevent.sleep(0.01)
-        assert not self.engine.outstanding
+    def offer(self, rate: float, seconds: float) -> ledger.Second:
+        """Offer a constant rate, wait until all has ended, and say what has happened so far."""
+        follow(self.engine, rate, seconds)
         self.seconds += self.engine.take_seconds(final=True)
         return ledger.total(second for _, second in self.seconds)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Let the event loop run until something holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        gevent.sleep(0.005)
+
+
+def follow(engine: Engine, rate: float, seconds: float) -> None:
+    """Offer a constant rate, and wait until all has ended."""
+    start = time.time() + 0.05
+    engine.follow([Plateau(start, start + seconds, rate)])
+    until(lambda: engine._plateau is None and not engine.outstanding)
 
 
 MakeBench = Callable[..., Bench]
@@ -69,7 +76,7 @@ def bench() -> Iterator[MakeBench]:
         tls: ssl.SSLContext | None = None,
         payloads: list[dict[str, Any]] | None = None,
         credentials: invocation.Credentials = CREDENTIALS,
-        timeout: float = 5.0,
+        timeout: float = PATIENCE,
         max_connections: int = 200,
         check: Callable[[bytes], str | None] | None = None,
         warm: int = 2,
@@ -110,7 +117,7 @@ def bench() -> Iterator[MakeBench]:
         made = Bench(engine, stopped)
         benches.append(made)
         if warm:
-            engine.warm(warm, timeout=3)
+            engine.warm(warm, timeout=PATIENCE)
         return made
 
     yield make
@@ -129,7 +136,7 @@ def test_success_is_counted_with_its_latency(bench: MakeBench) -> None:
     assert not seen.errors
     assert seen.bytes_received == 100 * len(BODY)
     assert seen.latency.count == seen.service.count == 100
-    assert 20 <= (seen.latency.percentile_ms(50) or 0) < 40
+    assert (seen.latency.percentile_ms(1) or 0) >= 20
     assert len(server.requests) == 100
 
 
@@ -167,7 +174,7 @@ def test_empty_bodies(bench: MakeBench) -> None:
 def test_bodies_of_20_megabytes(bench: MakeBench) -> None:
     body = bytes(20_000_000)
     with ScriptedServer(answer(body)) as server:
-        seen = bench(server.url, timeout=20).offer(4, 1, wait=20)
+        seen = bench(server.url).offer(4, 1)
     assert seen.succeeded == 4
     assert seen.bytes_received == 4 * len(body)
 
@@ -175,7 +182,7 @@ def test_bodies_of_20_megabytes(bench: MakeBench) -> None:
 def test_requests_of_20_megabytes(bench: MakeBench) -> None:
     body = "x" * 20_000_000
     with ScriptedServer(answer()) as server:
-        seen = bench(server.url, payloads=[{"body": body}], timeout=20).offer(4, 1, wait=20)
+        seen = bench(server.url, payloads=[{"body": body}]).offer(4, 1)
     assert seen.succeeded == 4
     assert all(request.body == body.encode() for request in server.requests)
 
@@ -253,18 +260,14 @@ def test_a_connection_closed_inside_an_answer_is_an_error(bench: MakeBench, half
 
 
 def test_a_half_sent_answer_times_out(bench: MakeBench) -> None:
-    async def stop_halfway(request: Request, writer: asyncio.StreamWriter) -> None:
-        if request.number % 2:
-            writer.write(answer())
-        else:
-            writer.write(answer()[:-5])
-            await asyncio.sleep(60)
+    async def stop_halfway(_request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer()[:-5])
+        await asyncio.sleep(PATIENCE)
 
     with ScriptedServer(stop_halfway) as server:
         seen = bench(server.url, timeout=0.5).offer(40, 0.25)
-    assert seen.errors == {"timeout": 5}
-    assert seen.succeeded == 5
-    assert len(server.requests) == 10
+    assert seen.errors == {"timeout": 10}
+    assert seen.succeeded == 0
 
 
 @pytest.mark.parametrize(
@@ -394,6 +397,7 @@ def _sign_as_botocore(request: Request, host: str, credentials: invocation.Crede
 
 def test_every_signature_is_what_botocore_gives(bench: MakeBench) -> None:
     credentials = invocation.Credentials("AKID", "secret", "a-session-token")
+    begun = time.time()
     with ScriptedServer(answer()) as server:
         bench(
             server.url,
@@ -404,9 +408,9 @@ def test_every_signature_is_what_botocore_gives(bench: MakeBench) -> None:
             target_model="model-1.tar.gz",
             content_type="application/json",
             accept="text/csv;q=1",
-        ).offer(40, 2)
+        ).offer(20, 1.05)
         host = f"127.0.0.1:{server.port}"
-    assert len(server.requests) == 80
+    assert len(server.requests) == 21
     assert len({request.headers["x-amz-date"] for request in server.requests}) >= 2
     for request in server.requests:
         assert request.path == "/endpoints/my-endpoint/invocations"
@@ -418,8 +422,8 @@ def test_every_signature_is_what_botocore_gives(bench: MakeBench) -> None:
         assert request.headers["content-type"] == "application/json"
         assert request.headers["accept"] == "text/csv;q=1"
         assert request.headers["authorization"] == _sign_as_botocore(request, host, credentials)
-        stamp = time.mktime(time.strptime(request.headers["x-amz-date"], "%Y%m%dT%H%M%SZ"))
-        assert abs(stamp - time.timezone - request.at) < 2
+        stamp = calendar.timegm(time.strptime(request.headers["x-amz-date"], "%Y%m%dT%H%M%SZ"))
+        assert begun - 1 < stamp <= request.at
 
 
 def test_new_credentials_are_used_from_the_next_second_on(bench: MakeBench) -> None:
@@ -442,12 +446,12 @@ def test_payloads_by_weight_and_binary_ones_byte_for_byte(bench: MakeBench) -> N
         {"body": "plain", "weight": 1},
     ]
     with ScriptedServer(answer()) as server:
-        seen = bench(server.url, payloads=payloads).offer(400, 2)
-    assert seen.succeeded == 800
+        seen = bench(server.url, payloads=payloads).offer(1600, 0.25)
+    assert seen.succeeded == 400
     bodies = [request.body for request in server.requests]
     assert set(bodies) == {binary, b"plain"}
     # Three of four, within five standard deviations.
-    assert abs(bodies.count(binary) - 600) < 5 * (800 * 0.75 * 0.25) ** 0.5
+    assert abs(bodies.count(binary) - 300) < 5 * (400 * 0.75 * 0.25) ** 0.5
 
 
 def test_a_check_of_ones_own_turns_a_success_into_an_error(bench: MakeBench) -> None:
@@ -472,8 +476,7 @@ def test_a_check_that_raises_stops_the_engine(bench: MakeBench) -> None:
         made = bench(server.url, check=check)
         start = time.time() + 0.05
         made.engine.follow([Plateau(start, start + 5, 20)])
-        gevent.sleep(0.3)
-    assert made.engine.stopped
+        until(lambda: made.engine.stopped)
     assert [error.name for error in made.stopped] == ["EngineFailed"]
     assert "KeyError" in str(made.stopped[0])
 
@@ -484,12 +487,13 @@ def test_whoever_listens_is_told_of_every_request(bench: MakeBench) -> None:
 
     with ScriptedServer(every_second_fails) as server:
         made = bench(server.url, listening=True)
+        begun = time.time()
         made.offer(80, 0.25)
         ended = made.engine.take_ended()
     assert len(ended) == 20
     assert sum(each.error == "service_unavailable" for each in ended) == 10
     assert all(each.size == len(BODY) for each in ended if each.error is None)
-    assert all(abs(each.started_at - time.time()) < 5 and each.duration > 0 for each in ended)
+    assert all(begun < each.started_at < time.time() and each.duration > 0 for each in ended)
 
 
 # --- Streams ------------------------------------------------------------------------------------
@@ -546,8 +550,10 @@ def test_streams_have_a_first_byte_and_a_total(bench: MakeBench) -> None:
     with ScriptedServer(stream) as server:
         seen = bench(server.url, streaming=True, accept="text/plain").offer(20, 1)
     assert seen.succeeded == seen.first_byte.count == 20
-    assert 50 <= (seen.first_byte.percentile_ms(50) or 0) < 90
-    assert 150 <= (seen.latency.percentile_ms(50) or 0) < 200
+    assert (seen.first_byte.percentile_ms(1) or 0) >= 50
+    assert (seen.latency.percentile_ms(1) or 0) >= 150
+    # From byte to byte it is 100 ms, or more.
+    assert (seen.latency.mean_ms or 0) >= (seen.first_byte.mean_ms or 0) + 99
     assert server.requests[0].path == "/endpoints/my-endpoint/invocations-response-stream"
     assert server.requests[0].headers["x-amzn-sagemaker-accept"] == "text/plain"
 
@@ -563,154 +569,6 @@ def test_an_error_inside_a_stream_is_an_error(bench: MakeBench) -> None:
     assert seen.errors == {"model_stream_error_ModelInvocationTimeExceeded": 10}
     assert seen.succeeded == 0
     assert seen.invoked == 10
-
-
-# --- The schedule -------------------------------------------------------------------------------
-
-
-def test_latency_counts_from_the_intended_start(bench: MakeBench) -> None:
-    """A server that stalls half a second shows it to every request that was due meanwhile."""
-
-    async def stall(request: Request, writer: asyncio.StreamWriter) -> None:
-        if request.number == 20:
-            # The whole server stands still, not this request alone.
-            time.sleep(0.5)
-        writer.write(answer())
-
-    with ScriptedServer(stall) as server:
-        seen = bench(server.url).offer(200, 1)
-    assert seen.succeeded == 200
-    # Due each 5 ms during the stall: 100 requests that wait 500, 495, 490 ... ms.
-    late = sum(count for bucket, count in seen.latency.counts.items() if bucket > 50_000)
-    assert 85 <= late <= 115
-    assert 480 <= (seen.latency.percentile_ms(99.5) or 0) <= 560
-
-
-def test_a_schedule_is_followed_to_the_request(bench: MakeBench) -> None:
-    with ScriptedServer(answer()) as server:
-        made = bench(server.url)
-        start = time.time() + 0.1
-        made.engine.follow(
-            [
-                Plateau(start, start + 1, 50),
-                Plateau(start + 1, start + 2, 200),
-                Plateau(start + 2.5, start + 3, 100),
-            ]
-        )
-        gevent.sleep(3.2)
-        seen = made.total()
-    assert seen.succeeded == 50 + 200 + 50
-    moments = [request.at - start for request in server.requests]
-    assert sum(moment < 1 for moment in moments) == pytest.approx(50, abs=2)
-    assert sum(1 <= moment < 2 for moment in moments) == pytest.approx(200, abs=3)
-    assert not any(2.1 < moment < 2.5 for moment in moments)
-    assert (seen.lag.percentile_ms(50) or 0) < 5
-
-
-def test_requests_belong_to_the_second_they_were_due_in(bench: MakeBench) -> None:
-    """A process that stands still while a second ends sends late what was due, and books it so."""
-    with ScriptedServer(answer()) as server:
-        made = bench(server.url)
-        start = int(time.time()) + 1.5
-        made.engine.follow([Plateau(start, start + 2, 200)])
-        gevent.sleep(start + 0.4 - time.time())
-        time.sleep(0.2)
-        gevent.sleep(start + 2.1 - time.time())
-        made.total()
-    offered: dict[int, int] = {}
-    for epoch_second, second in made.seconds:
-        offered[epoch_second] = offered.get(epoch_second, 0) + second.offered
-    first = int(start)
-    assert [offered[first], offered[first + 1], offered[first + 2]] == [100, 200, 100]
-    seen = made.total()
-    assert seen.sent == 400
-    assert seen.unsent == 0
-    assert (seen.lag.max_ms or 0) > 150
-
-
-def test_the_end_of_a_plateau_can_be_moved_while_it_runs(bench: MakeBench) -> None:
-    with ScriptedServer(answer()) as server:
-        made = bench(server.url)
-        start = time.time() + 0.1
-        made.engine.follow([Plateau(start, start + 30, 100)])
-        gevent.sleep(0.6)
-        made.engine.follow([Plateau(start, start + 1, 100), Plateau(start + 1, start + 1.5, 20)])
-        gevent.sleep(1.2)
-        seen = made.total()
-    assert seen.succeeded == 100 + 10
-
-
-def test_a_closed_loop_holds_its_concurrency(bench: MakeBench) -> None:
-    with ScriptedServer(always(answer(), delay=0.05)) as server:
-        made = bench(server.url)
-        made.engine.hold(8, start=time.time(), ramp=0.1)
-        gevent.sleep(1)
-        assert server.most_at_once == 8
-        made.engine.hold(16, start=time.time(), ramp=0.1)
-        gevent.sleep(1)
-        assert server.most_at_once == 16
-        made.engine.hold(0, start=time.time(), ramp=0)
-        seen = made.total()
-    assert seen.succeeded == seen.offered == seen.sent == len(server.requests)
-    # Two seconds of 8, then 16 at once, 50 ms each.
-    assert 350 <= seen.succeeded <= 480
-
-
-def test_a_pool_that_is_too_small_makes_requests_wait_and_loses_none(bench: MakeBench) -> None:
-    with ScriptedServer(always(answer(), delay=0.05)) as server:
-        seen = bench(server.url, max_connections=2).offer(100, 0.5)
-    assert server.connections == 2
-    assert seen.succeeded == 50
-    assert seen.connection_wait.count >= 40
-    # Fifty requests of 50 ms over two connections last 1.25 s, of which they were due in 0.5 s.
-    assert 600 <= (seen.latency.max_ms or 0) <= 1000
-    assert (seen.service.percentile_ms(99) or 0) < 100
-    assert (seen.lag.percentile_ms(90) or 0) < 20
-
-
-def test_a_request_that_waits_too_long_for_a_connection_times_out(bench: MakeBench) -> None:
-    with ScriptedServer(always(answer(), delay=0.4)) as server:
-        seen = bench(server.url, max_connections=1, timeout=1).offer(10, 1)
-    assert seen.succeeded + seen.failed == 10
-    assert seen.errors == {"timeout": seen.failed}
-    assert seen.failed >= 6
-    assert seen.offered == 10
-    assert seen.sent == len(server.requests) == 10 - seen.unsent
-    assert (seen.latency.max_ms or 0) < 1200
-
-
-def test_the_pool_grows_with_need_and_no_further(bench: MakeBench) -> None:
-    with ScriptedServer(always(answer(), delay=0.1)) as server:
-        bench(server.url).offer(200, 1)
-    # 200/s of 100 ms each need 20 connections.
-    assert 20 <= server.connections <= 40
-
-
-def test_nothing_is_sent_once_the_leader_is_silent(bench: MakeBench) -> None:
-    with ScriptedServer(answer()) as server:
-        made = bench(server.url)
-        made.engine.lease_until = time.monotonic() + 0.5
-        start = time.time()
-        made.engine.follow([Plateau(start, start + 30, 100)])
-        gevent.sleep(1.2)
-        sent = len(server.requests)
-        gevent.sleep(0.3)
-        assert len(server.requests) == sent <= 60
-    assert made.engine.stopped
-    assert [error.name for error in made.stopped] == ["LeaderLost"]
-
-
-def test_an_engine_that_stood_still_does_not_catch_up(bench: MakeBench) -> None:
-    with ScriptedServer(answer()) as server:
-        made = bench(server.url)
-        start = time.time()
-        made.engine.follow([Plateau(start, start + 30, 100)])
-        gevent.sleep(0.3)
-        sent = len(server.requests)
-        time.sleep(LEASE_SECONDS + 0.2)
-        gevent.sleep(0.3)
-        assert len(server.requests) <= sent + 5
-    assert [error.name for error in made.stopped] == ["WorkerLost"]
 
 
 # --- TLS and names ------------------------------------------------------------------------------
@@ -739,13 +597,15 @@ def test_tls_is_spoken_and_verified(bench: MakeBench, authority: dict[str, Any])
 
     with ScriptedServer(small_and_big, tls=authority["server"]) as server:
         url = f"https://localhost:{server.port}"
-        made = bench(url, tls=authority["client"], payloads=[{"body": "x" * 300_000}])
+        made = bench(
+            url, tls=authority["client"], payloads=[{"body": "x" * 300_000}], max_connections=8
+        )
         seen = made.offer(50, 1)
     assert seen.succeeded == 50
     assert not seen.errors
     assert seen.bytes_received == 5 * 3_000_000 + 45 * len(BODY)
     assert all(len(request.body) == 300_000 for request in server.requests)
-    assert server.connections < 50
+    assert server.connections <= 8
 
 
 def test_a_wrong_name_is_refused(bench: MakeBench, authority: dict[str, Any]) -> None:
@@ -774,12 +634,13 @@ def test_connections_are_spread_over_all_addresses(
         found = [(2, (host, server.port)) for host in hosts]
         monkeypatch.setattr(addresses, "resolve", lambda _host, _port: list(found))
         made = bench(f"http://endpoint.test:{server.port}", warm=9)
-        made.offer(200, 1)
-        counts = {
-            host: sum(request.local_address == host for request in server.requests)
-            for host in hosts
-        }
-    assert all(50 < count < 85 for count in counts.values()), counts
+        made.engine.hold(9, start=time.time(), ramp=0)
+        # A closed loop of as many as there are connections uses each of them.
+        until(lambda: len({request.connection for request in server.requests}) == 9)
+        made.engine.hold(0, start=time.time(), ramp=0)
+        until(lambda: not made.engine.outstanding)
+        connections = {(each.local_address, each.connection) for each in server.requests}
+    assert Counter(host for host, _ in connections) == dict.fromkeys(hosts, 3)
 
 
 def test_addresses_that_are_no_longer_named_are_given_up(
@@ -794,9 +655,13 @@ def test_addresses_that_are_no_longer_named_are_given_up(
         made.offer(100, 0.25)
         assert {request.local_address for request in server.requests} == {"127.0.0.1"}
         before = len(server.requests)
-        for _ in range(6):
+
+        def is_given_up() -> bool:
             made.engine.learn([second])
-            gevent.sleep(0.1)
+            addresses = {each.address for each in made.engine._connections}
+            return bool(addresses) and first not in addresses
+
+        until(is_given_up)
         seen = made.offer(100, 0.25)
     assert not seen.errors
     assert {request.local_address for request in server.requests[before:]} == {"127.0.0.2"}
@@ -810,7 +675,7 @@ def calls() -> Iterator[Callable[..., tuple[CallEngine, list[LoadTestFailed]]]]:
     engines: list[CallEngine] = []
 
     def make(
-        call: Callable[[bytes], int | None], *, timeout: float = 5.0, at_once: int = 100
+        call: Callable[[bytes], int | None], *, timeout: float = PATIENCE, at_once: int = 100
     ) -> tuple[CallEngine, list[LoadTestFailed]]:
         stopped: list[LoadTestFailed] = []
         payloads = invocation.PayloadSet([spec.Payload(b"payload")], seed=0)
@@ -827,12 +692,7 @@ def calls() -> Iterator[Callable[..., tuple[CallEngine, list[LoadTestFailed]]]]:
 
 
 def _offer(engine: CallEngine, rate: float, seconds: float) -> ledger.Second:
-    start = time.time() + 0.05
-    engine.follow([Plateau(start, start + seconds, rate)])
-    gevent.sleep(seconds + 0.1)
-    deadline = time.monotonic() + 5
-    while engine.outstanding and time.monotonic() < deadline:
-        gevent.sleep(0.01)
+    follow(engine, rate, seconds)
     return ledger.total(second for _, second in engine.take_seconds(final=True))
 
 
@@ -849,7 +709,7 @@ def test_calls_follow_the_schedule_and_may_wait(calls: Any) -> None:
     assert bodies == [b"payload"] * 100
     assert seen.succeeded == seen.answered == seen.invoked == seen.sent == seen.offered == 100
     assert seen.bytes_received == 700
-    assert 50 <= (seen.latency.percentile_ms(50) or 0) < 80
+    assert (seen.latency.percentile_ms(1) or 0) >= 50
 
 
 def test_calls_that_fail_are_counted_by_kind(calls: Any) -> None:
@@ -862,14 +722,21 @@ def test_calls_that_fail_are_counted_by_kind(calls: Any) -> None:
             raise CallFailed("model_error_500", invoked=True)
         if count % 4 == 2:
             raise ConnectionResetError
-        if count % 4 == 3:
-            gevent.sleep(60)
 
-    engine, stopped = calls(call, timeout=0.3)
+    engine, stopped = calls(call)
     seen = _offer(engine, 80, 0.5)
-    assert seen.errors == {"model_error_500": 10, "ConnectionResetError": 10, "timeout": 10}
-    assert seen.succeeded == 10
-    assert seen.answered == seen.invoked == 20
+    assert seen.errors == {"model_error_500": 10, "ConnectionResetError": 10}
+    assert seen.succeeded == 20
+    assert seen.answered == seen.invoked == 30
+    assert not stopped
+
+
+def test_calls_that_take_too_long_time_out(calls: Any) -> None:
+    engine, stopped = calls(lambda _payload: gevent.sleep(PATIENCE), timeout=0.3, at_once=3)
+    seen = _offer(engine, 80, 0.5)
+    # Some while they were going, some while they waited for their turn.
+    assert seen.errors == {"timeout": 40}
+    assert seen.sent == 40 - seen.unsent
     assert not stopped
 
 
@@ -888,10 +755,9 @@ def test_no_more_calls_at_once_than_allowed(calls: Any) -> None:
     assert most == 3
     assert seen.succeeded == 50
     assert seen.connection_wait.count >= 40
-    engine.hold(2, start=time.time(), ramp=0)
     most = 0
-    gevent.sleep(0.5)
+    engine.hold(2, start=time.time(), ramp=0)
+    until(lambda: going == 2)
     engine.hold(0, start=time.time(), ramp=0)
-    gevent.sleep(0.1)
+    until(lambda: not engine.outstanding)
     assert most == 2
-    assert not engine.outstanding

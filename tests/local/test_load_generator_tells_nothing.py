@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.load.processes import run_load_test
+from benchmarks.load.scripted_server import Request, ScriptedServer, answer
 from load_generator.spec import (
     InlinePayload,
     SpecError,
@@ -20,8 +20,7 @@ from load_generator.spec import (
     parse_json_lines,
     parse_spec,
 )
-from tests.local.load_tests import completed, specification
-from tests.local.scripted_server import Request, ScriptedServer, answer
+from tests.local.load_tests import completed, run, specification
 
 MARK = "mark7c1f"
 MARKED = f"{MARK} ist streng vertraulich"
@@ -49,7 +48,7 @@ def test_of_payloads_and_answers_of_every_kind(tmp_path: Path) -> None:
 
     inline = [{"body": MARKED}, {"body": ENCODED, "base64": True}]
     with ScriptedServer(give) as server:
-        outcome = run_load_test(
+        outcome = run(
             specification(
                 payloads={"inline": inline},
                 steps=[{"offered_tps": 50}],

@@ -11,6 +11,7 @@ from load_generator.ledger import Second
 from load_generator.result import Failure, LoadTest, Step, document, encode, plateaus
 from load_generator.saturation import Stage
 from load_generator.schedule import Plateau, StepWindow
+from load_generator.spec import BurstSpec
 
 
 def a_second(*, ok: int = 100, latency: float = 0.02, cpu: float = 0.1) -> Second:
@@ -149,6 +150,7 @@ def test_one_worker_that_is_late_among_others_is_not_averaged_away(load_test: Lo
 
 def test_a_burst(load_test: LoadTest) -> None:
     figures = a_second(ok=400)
+    load_test.burst = BurstSpec(start_concurrency=48, max_concurrency=96, stage_seconds=3)
     load_test.stages = [
         Stage(48, 1001, 1003, a_second(ok=300), None),
         Stage(96, 1004, 1006, figures, None),
@@ -156,6 +158,7 @@ def test_a_burst(load_test: LoadTest) -> None:
     saturation = written(load_test)["saturation"]
     assert saturation["tps"] == 200
     assert saturation["concurrency"] == 96
+    assert saturation["bounded"] is True
     assert saturation["stages"][0] == {
         "concurrency": 48,
         "achieved_tps": 150,

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from load_generator.ledger import Second
-from load_generator.saturation import Stage, measured_seconds, next_concurrency, saturation
+from load_generator.saturation import (
+    Stage,
+    bounded,
+    measured_seconds,
+    next_concurrency,
+    saturation,
+)
 from load_generator.spec import BurstSpec
 
 BURST = BurstSpec(start_concurrency=48, max_concurrency=300, stage_seconds=3)
@@ -44,6 +50,22 @@ def test_concurrency_doubles_while_throughput_grows(
     stages: list[Stage], expected: int | None
 ) -> None:
     assert next_concurrency(BURST, stages) == expected
+
+
+@pytest.mark.parametrize(
+    "last, expected",
+    [
+        (stage(300, 600), True),
+        (stage(300, 400), False),  # it grows by less than five percent
+        (stage(300, 600, errors=20), False),  # errors appear
+        (stage(300, 0), False),
+        (stage(192, 390), False),  # it may go on
+    ],
+)
+def test_a_burst_that_ends_while_the_rate_grows_was_bounded(last: Stage, expected: bool) -> None:
+    assert bounded(BURST, [stage(48, 100), stage(96, 200), stage(150, 390), last]) is expected
+    if last.concurrency == BURST.max_concurrency and last.achieved_tps:
+        assert bounded(BURST, [last]) is (not last.figures.errors)
 
 
 def test_the_burst_always_ends() -> None:

@@ -72,6 +72,7 @@ def test_on_ecs_address_and_vcpus_are_the_tasks_own(metadata: str) -> None:
         ({"WORKER_INDEX": "-1"}, "WORKER_INDEX"),
         ({"WORKER_INDEX": "one"}, "WORKER_INDEX"),
         ({"START_TIMEOUT_SECONDS": "0"}, "START_TIMEOUT_SECONDS"),
+        ({"LEASE_SECONDS": "0"}, "LEASE_SECONDS"),
         ({"MAX_CONNECTIONS": "nan"}, "MAX_CONNECTIONS"),
     ],
 )

@@ -106,7 +106,7 @@ class ScriptedServer:
 
     def __enter__(self) -> ScriptedServer:
         self._thread.start()
-        assert self._ready.wait(5)
+        assert self._ready.wait(120)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -116,7 +116,7 @@ class ScriptedServer:
         """Close the listening sockets and every connection."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(5)
+            self._thread.join(120)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
