@@ -273,6 +273,7 @@ def _base_environment() -> dict[str, str]:
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",  # opens nothing # nosec B105
+        "EMBEDDED_AWS": "true",  # what is measured here must say so
         **OF_NO_ACCOUNT,
         # moto has no Price List API; a port that refuses makes the functions use their own table.
         "AWS_ENDPOINT_URL_PRICING": "http://127.0.0.1:9",

@@ -12,7 +12,7 @@ from rich.text import Text
 from endpoint_sizer.layout import ANY_WIDTH, Packed, labelled
 from sizing.load_test.observation import Observation, Verdict
 from sizing.result.failure import RETRY_IN_WORDS
-from sizing.result.message import milliseconds, sentence, usd
+from sizing.result.message import locally, milliseconds, sentence, usd
 from sizing.result.result import LoadTestResult, Result
 from sizing.search.answer import Status
 
@@ -108,11 +108,8 @@ def _facts(result: Result) -> Iterator[tuple[str, str]]:
     if result.error is not None:
         yield "what to do", result.error.advice
         yield "start again", RETRY_IN_WORDS[result.error.retry]
-    if result.sizing.cost_usd is not None and result.status is not Status.DRY_RUN:
-        yield (
-            "this sizing",
-            f"{usd(result.sizing.cost_usd)} on AWS for the same load tests; nothing here",
-        )
+    if text := locally(result):
+        yield "measured", text
 
 
 def show_logs(console: Console, logs: list[Path], lines: int = 10) -> None:

@@ -21,6 +21,8 @@ class Environment:
     #: Role that the models' containers run with.
     model_execution_role_arn: str
     region: str
+    #: Whether all of AWS is embedded, on somebody's machine.
+    local: bool
 
     @classmethod
     def read(cls) -> Environment:
@@ -37,4 +39,5 @@ class Environment:
             cluster_arn=os.environ["CLUSTER_ARN"],
             model_execution_role_arn=os.environ["MODEL_EXECUTION_ROLE_ARN"],
             region=os.environ["AWS_REGION"],
+            local="EMBEDDED_AWS" in os.environ,
         )

@@ -79,6 +79,7 @@ def handler(event: Mapping[str, Any], _context: LambdaContext) -> dict[str, Any]
         arn=_text(arn),
         request=_written(event.get("request"), "request", notes),
         cost_usd=_cost(sizing, records, finished_at),
+        local=Environment.read().local,
         notes=notes,
     )
     document = build_result(ran, ending, sizing, records)

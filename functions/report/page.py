@@ -106,6 +106,7 @@ def render(document: Mapping[str, Any], timelines: Mapping[str, Timeline]) -> st
         script_sources=" ".join(map(_source, (plotly, script))) if drawn else "'none'",
         model=message.model_label(result.sizing.request),
         sentence=message.sentence(result),
+        locally=message.locally(result),
         minutes=message.minutes_taken(result),
         status_word=_STATUS_WORDS[result.status],
         retry_in_words=result.error and RETRY_IN_WORDS[result.error.retry],

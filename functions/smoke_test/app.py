@@ -20,6 +20,8 @@ from sizing.errors import AwsUnavailable, SmokeTestFailed
 from sizing.request import payloads
 from sizing.request.request import Payload, Payloads
 
+_LONGEST_ANSWER = 500
+
 
 class SmokeTestEvent(Event):
     """An endpoint and what to send it."""
@@ -80,5 +82,9 @@ def _reason(error: ClientError) -> str:
     code = answer["Error"]["Code"]
     if code == "ModelError":
         status = answer.get("OriginalStatusCode")
+        if Environment.read().local:  # where nobody else reads it, and there is no other log
+            said = " ".join(str(answer.get("OriginalMessage")).split())[:_LONGEST_ANSWER]
+            what = "refused" if status in range(400, 500) else "failed on"
+            return f"the local model {what} the payload: {status}: {said}"
         return f"the model answered {status}; its log is {answer.get('LogStreamArn')}"
     return f"{code} (HTTP {answer['ResponseMetadata']['HTTPStatusCode']})"

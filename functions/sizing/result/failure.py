@@ -52,6 +52,16 @@ class KnownError:
 
 _CONTAINER_LOG = "the container's log in CloudWatch under /aws/sagemaker/Endpoints/"
 
+#: Instead of the catalogue's, where there is no CloudWatch.
+_LOCAL_ADVICE = dict.fromkeys(
+    ("EndpointFailed", "EndpointTimedOut"),
+    "Read the reason. A made-up model starts as the models file says; what a real model server "
+    "wrote lies in the logs beside this result.",
+) | {
+    errors.SmokeTestFailed.__name__: "Send the same payload to the model yourself, with "
+    "endpoint-sizer serve: content type, accept and body must be what it expects.",
+}
+
 #: By the name that a failed execution shows.
 CATALOGUE: Mapping[str, KnownError] = {
     # --- Before anything was created ---
@@ -217,6 +227,12 @@ class Failure(BaseModel):
     advice: str
     #: Whether starting the same request again makes sense.
     retry: Retry
+
+
+def on_this_machine(failure: Failure) -> Failure:
+    """A failure of a local sizing: its advice leads to no console of AWS."""
+    advice = _LOCAL_ADVICE.get(failure.name, failure.advice)
+    return failure.model_copy(update={"advice": advice})
 
 
 def failure(name: str | None, cause: str | None) -> Failure:

@@ -49,6 +49,18 @@ def sentence(result: Result) -> str:
     return f"Failed ({result.error.name}): {result.error.cause}" if result.error else result.reason
 
 
+def locally(result: Result) -> str | None:
+    """What its figures are, of a sizing that measured none of AWS's; None of any other."""
+    if not result.local or result.status is Status.DRY_RUN:
+        return None
+    text = "on this machine, with made-up endpoints"
+    estimate = result.estimate or {}
+    cost, minutes = (estimate.get(key) for key in ("cost_usd", "minutes"))
+    if isinstance(cost, int | float) and isinstance(minutes, int | float):
+        text += f"; on AWS it would take up to {minutes:,.0f} min and {usd(cost)}"
+    return text
+
+
 def subject(result: Result) -> str:
     """Subject of the notification: ASCII, under 100 characters, one line."""
     model = model_label(result.sizing.request)
@@ -67,6 +79,7 @@ def message(result: Result, *, result_uri: str, report_uri: str | None) -> str:
         ("Model", model_label(result.sizing.request)),
         *_facts(result),
         ("Sizing", f"{result.sizing.id}, {_load_tests(result)}{_took(result)}{_own_cost(result)}"),
+        ("Measured", locally(result)),
         ("Report", report_uri or "could not be written; the result holds all figures"),
         ("Result", result_uri),
         ("Execution", result.sizing.execution_arn),
@@ -227,7 +240,7 @@ def _took(result: Result) -> str:
 
 def _own_cost(result: Result) -> str:
     cost = result.sizing.cost_usd
-    return "" if cost is None else f", which cost about {usd(cost)}"
+    return "" if cost is None or result.local else f", which cost about {usd(cost)}"
 
 
 def _joined(parts: list[str]) -> str:

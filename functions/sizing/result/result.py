@@ -28,7 +28,7 @@ from sizing.load_test.verdict import (
 from sizing.request.sizing import Sizing
 from sizing.result import autoscaling
 from sizing.result.autoscaling import Autoscaling
-from sizing.result.failure import CATALOGUE, Failure
+from sizing.result.failure import CATALOGUE, Failure, on_this_machine
 from sizing.result.failure import failure as named
 from sizing.search.answer import Answer, CandidateOutcome, CandidateStatus, Status
 from sizing.search.diagnosis import Diagnosis
@@ -151,6 +151,8 @@ class Result(_Frozen):
     """``result.json``."""
 
     status: Status
+    #: Whether it was measured on somebody's machine, on endpoints that are made up.
+    local: bool = False
     #: Why the search ended as it did, in a sentence.
     reason: str
     #: Name of the limit that ended the search, such as ``limits.max_instances``.
@@ -177,6 +179,7 @@ class Execution:
         arn: Of the state machine's execution.
         request: The request as it came.
         cost_usd: What the sizing itself has cost; None if unknown.
+        local: Whether it ran on an embedded AWS.
         notes: What is missing, for the reader.
     """
 
@@ -186,6 +189,7 @@ class Execution:
     arn: str | None = None
     request: object = None
     cost_usd: float | None = None
+    local: bool = False
     notes: Sequence[str] = ()
 
 
@@ -225,6 +229,8 @@ def build_result(
     """
     answer, winner = ending.answer, _winner(ending.answer)
     failure = ending.failure or _contradiction(answer, winner, ending.dry_run)
+    if failure is not None and execution.local:
+        failure = on_this_machine(failure)
     status = _status(answer, failure)
     request, started_at = execution.request, execution.started_at
     if sizing is not None:
@@ -233,6 +239,7 @@ def build_result(
     candidates = _candidates(sizing, history, answer, failure, ending.dry_run)
     result = Result(
         status=status,
+        local=execution.local,
         reason=_reason(answer, failure),
         limit=answer.limit if answer is not None and failure is None else None,
         recommendation=_recommended(status, winner, candidates),

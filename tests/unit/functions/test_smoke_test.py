@@ -96,3 +96,34 @@ def test_a_failure_is_named_without_the_body(
         smoke_test()
     assert str(failure.value) == reason
     assert "secret" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("status, what", [(400, "refused"), (415, "refused"), (500, "failed on")])
+def test_a_local_model_is_quoted_since_it_has_no_log(
+    answered: Answered, monkeypatch: pytest.MonkeyPatch, status: int, what: str
+) -> None:
+    monkeypatch.setenv("EMBEDDED_AWS", "true")
+    error = ClientError(
+        {
+            "Error": {"Code": "ModelError", "Message": "of SageMaker"},
+            "OriginalStatusCode": status,
+            "OriginalMessage": '{"code": 400,\n "message": "body is not JSON"}' + "." * 1000,
+            "LogStreamArn": LOG_STREAM,
+            "ResponseMetadata": {"HTTPStatusCode": 424},
+        },
+        "InvokeEndpoint",
+    )
+
+    def refuse(_: Any) -> None:
+        raise error
+
+    answered(SERVICE, "InvokeEndpoint", refuse)
+    with pytest.raises(SmokeTestFailed) as raised:
+        smoke_test()
+    said = str(raised.value)
+    assert said.startswith(
+        f"the local model {what} the payload: {status}: "
+        '{"code": 400, "message": "body is not JSON"}'
+    )
+    assert LOG_STREAM not in said
+    assert len(said) < 600
