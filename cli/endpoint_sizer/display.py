@@ -13,7 +13,14 @@ from rich.padding import Padding
 from rich.text import Text
 
 from endpoint_sizer.layout import Packed, labelled
-from local.size.progress import LoadTestView, Progress, Stage, title
+from local.size.progress import (
+    DISTURBED_PERCENT,
+    LoadTestView,
+    Progress,
+    Sample,
+    Stage,
+    title,
+)
 from sizing.result.message import model_label
 
 #: How often a line about running load is written where nothing can be shown in place, seconds.
@@ -196,6 +203,8 @@ def _load_test(
     yield achieved
     bar = _bar(sample.utilization_percent, low, high, room, ascii_only=options.ascii_only)
     yield Packed([utilization, bar], indent=15, gap=_GAP)
+    if _is_disturbed(sample):
+        yield _row("others", f"{sample.others_percent:.1f} %", style="yellow")
     if sample.errors_per_second:
         yield _row("errors", f"{sample.errors_per_second:,.1f} /s", style="red")
 
@@ -208,10 +217,15 @@ def _figures(load_test: LoadTestView) -> str:
     sample = load_test.samples[-1]
     offered = "" if load_test.offered_tps is None else f"{load_test.offered_tps:.1f} TPS offered, "
     errors = f", {sample.errors_per_second:.1f} errors/s" if sample.errors_per_second else ""
+    others = f", {sample.others_percent:.0f} % used by others" if _is_disturbed(sample) else ""
     return (
         f"{offered}{sample.achieved_tps:.1f} achieved, "
-        f"{sample.utilization_percent:.1f} % utilization{errors}"
+        f"{sample.utilization_percent:.1f} % utilization{others}{errors}"
     )
+
+
+def _is_disturbed(sample: Sample) -> bool:
+    return sample.others_percent > DISTURBED_PERCENT
 
 
 def _cells(room: int) -> int:

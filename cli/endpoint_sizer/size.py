@@ -111,7 +111,7 @@ def _run(request: Request, document: Any, models: ModelCatalogue, out: Path, log
     from endpoint_sizer.display import display_for
     from endpoint_sizer.layout import console_of_stdout
     from local.size.logs import ERROR, collected_in
-    from local.size.progress import Progress
+    from local.size.progress import DISTURBED_PERCENT, Progress
     from local.size.run import run
 
     console = console_of_stdout()
@@ -137,6 +137,8 @@ def _run(request: Request, document: Any, models: ModelCatalogue, out: Path, log
         raise Failed(f"{reason} (see {logs / ERROR})") from error
     if outcome.result is not None:
         summary.show(console, outcome.result, files=files)
+    if progress.others_percent > DISTURBED_PERCENT:
+        summary.show_disturbed(console, progress.others_percent)
     summary.show_logs(console, outcome.logs)
     return _ended(outcome)
 

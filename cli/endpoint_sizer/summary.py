@@ -112,6 +112,15 @@ def _facts(result: Result) -> Iterator[tuple[str, str]]:
         yield "measured", text
 
 
+def show_disturbed(console: Console, others_percent: float) -> None:
+    """Print that others used the cores of the model servers, in percent of them."""
+    text = (
+        f"other programs used {others_percent:.0f} % of the cores that are the model servers': "
+        "what was measured is what they left. End what else runs on this machine, and size again."
+    )
+    console.print(labelled(Text("disturbed", style="bold yellow"), text))
+
+
 def show_logs(console: Console, logs: list[Path], lines: int = 10) -> None:
     """Print the ends of logs that may tell what went wrong."""
     for path in logs:

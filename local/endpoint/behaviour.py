@@ -145,12 +145,27 @@ class ModelCatalogue:
         if not isinstance(model, ServedModel):
             return
         where = f"{self.source}: {model_key}: {SERVE_KEY}"
+        _check_cores(model, where)
         if model.program is None:
             raise ModelsFileError(f"{where}: command: there is no program {model.serve.command[0]}")
-        try:
-            cores.Division.of(cores.of_this_process()).check(1, model.serve.vcpus)
-        except cores.CapacityError as error:
-            raise ModelsFileError(f"{where}: vcpus: {error}") from error
+
+    def check_cores(self, model_key: str) -> None:
+        """Check that this machine has the cores for an instance of a model, on any type.
+
+        Raises:
+            UnknownModelError: See ``behaviour``.
+            ModelsFileError: It has too few.
+        """
+        model = self.behaviour(model_key, "")
+        if isinstance(model, ServedModel):
+            _check_cores(model, f"{self.source}: {model_key}: {SERVE_KEY}")
+
+
+def _check_cores(model: ServedModel, where: str) -> None:
+    try:
+        cores.Division.of(cores.of_this_process()).check(1, model.serve.vcpus)
+    except cores.CapacityError as error:
+        raise ModelsFileError(f"{where}: vcpus: {error}") from error
 
 
 def load_models(path: str | Path) -> ModelCatalogue:

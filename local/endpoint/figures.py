@@ -58,6 +58,8 @@ class LiveFigures:
     utilization_percent: float
     #: CPUUtilization as SageMaker reports it, 0 to 100 x vCPUs: one for each instance.
     cpu_percent: tuple[float, ...]
+    #: Of the cores that are set apart for model servers, what everything else used, 0-100.
+    others_percent: float = 0.0
 
 
 def latency_bucket(seconds: float) -> int:

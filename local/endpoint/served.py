@@ -10,10 +10,13 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
+from statistics import fmean
 from typing import Any, Final, TypeVar
 
 import psutil
 
+from local.endpoint import process_tree
 from local.endpoint.behaviour import ServedModel
 from local.endpoint.container import Container, StartupError
 from local.endpoint.core_pool import CorePool
@@ -25,7 +28,7 @@ from local.endpoint.endpoint import (
     Payload,
     Replied,
 )
-from local.endpoint.figures import PeriodFigures
+from local.endpoint.figures import LiveFigures, PeriodFigures
 from local.endpoint.timeline import Timeline
 
 _log = logging.getLogger(__name__)
@@ -37,15 +40,20 @@ _ResultT = TypeVar("_ResultT")
 #: Makes a container of a model: its number in the endpoint, its cores, and whom to tell when it
 #: becomes ready or no longer is.
 MakeContainer = Callable[[int, tuple[int, ...], Callable[[], None]], Container]
+#: How long some cores have been busy, whoever used them.
+BusySeconds = Callable[[tuple[int, ...]], float]
 
 
 class _Instance(Instance):
-    __slots__ = ("container", "cores", "drained")
+    __slots__ = ("_busy_seconds", "container", "cores", "drained")
 
-    def __init__(self, cores: tuple[int, ...], container: Container) -> None:
+    def __init__(
+        self, cores: tuple[int, ...], container: Container, busy_seconds: BusySeconds
+    ) -> None:
         super().__init__(math.inf)  # in service once it is ready
         self.cores = cores
         self.container = container
+        self._busy_seconds = busy_seconds
         #: Set while it has no request to answer.
         self.drained = asyncio.Event()
         self.drained.set()
@@ -56,6 +64,10 @@ class _Instance(Instance):
 
     def busy_seconds(self, at: float) -> float:  # noqa: ARG002 - what the system counted until now
         return self.container.usage().cpu_seconds
+
+    def used_by_others(self) -> float:
+        """Seconds for which its cores worked for anything else, since some time in the past."""
+        return self._busy_seconds(self.cores) - self.container.usage().cpu_seconds
 
 
 class ServedEndpoint(Endpoint[_Instance]):
@@ -68,6 +80,7 @@ class ServedEndpoint(Endpoint[_Instance]):
         pool: Where instances take their cores.
         make_container: Makes an instance's model server.
         clock: Brings the timeline to the present, and returns the time, epoch seconds.
+        busy_seconds: How long cores have been busy.
     """
 
     # Looking at a process tree takes some ms.
@@ -82,9 +95,15 @@ class ServedEndpoint(Endpoint[_Instance]):
         pool: CorePool,
         make_container: MakeContainer,
         clock: Callable[[], float],
+        busy_seconds: BusySeconds = process_tree.busy_seconds,
     ) -> None:
         assert isinstance(spec.behaviour, ServedModel)
         self._cores_of_each = spec.behaviour.serve.vcpus
+        self._busy_seconds = busy_seconds
+        #: When the cores were last looked at, what others had used by then, and their share.
+        self._looked_at = timeline.now
+        self._used_by_others: dict[_Instance, float] = {}
+        self._others_percent = 0.0
         super().__init__(
             timeline,
             spec,
@@ -171,7 +190,8 @@ class ServedEndpoint(Endpoint[_Instance]):
     async def _bring_up(self) -> _Instance:
         cores = await self._pool.take(self._cores_of_each)
         self._made += 1
-        instance = _Instance(cores, self._make_container(self._made, cores, self._reroute))
+        container = self._make_container(self._made, cores, self._reroute)
+        instance = _Instance(cores, container, self._busy_seconds)
         self._running.add(instance)
         try:
             await instance.container.start(self.spec.container_startup_seconds)
@@ -237,6 +257,21 @@ class ServedEndpoint(Endpoint[_Instance]):
 
     def _observed_at(self, at: float) -> float:  # noqa: ARG002 - processes are looked at now
         return self._timeline.now
+
+    def _sample(self, at: float, _: None) -> None:
+        super()._sample(at, _)
+        before, now = self._used_by_others, self._timeline.now
+        seconds = (now - self._looked_at) * self._cores_of_each
+        if not seconds:  # one of several samples that were late
+            return
+        used = {instance: instance.used_by_others() for instance in self._instances}
+        shares = [(used[each] - before[each]) / seconds for each in used if each in before]
+        self._others_percent = 100 * max(0.0, fmean(shares)) if shares else 0.0
+        self._looked_at, self._used_by_others = now, used
+
+    def live(self, now: float) -> LiveFigures:
+        """See ``Endpoint.live``."""
+        return replace(super().live(now), others_percent=self._others_percent)
 
     def _memory_percent(self, instance: _Instance) -> float:
         used = instance.container.usage(with_memory=True).memory_bytes

@@ -65,6 +65,9 @@ _VERIFY_STEPS: Final = 2
 
 _LOAD_TEST_ID: Final = re.compile(r"^(?P<type>.+)-(?P<count>\d+)-(?P<purpose>[a-z]+)-\d+$")
 _LOGGED_STEP: Final = re.compile(r"Step \d+: ([\d.]+)/s")
+#: Of the model servers' cores. A machine at rest uses some of it: interrupts, the kernel's network.
+DISTURBED_PERCENT: Final = 10.0
+
 #: Live samples kept for the curve, and the last of a step that tell what it came to.
 _SAMPLES: Final = 240
 _SETTLED_SAMPLES: Final = 20
@@ -77,6 +80,8 @@ class Sample:
     achieved_tps: float
     errors_per_second: float
     utilization_percent: float
+    #: See ``LiveFigures.others_percent``.
+    others_percent: float = 0.0
 
 
 @dataclass
@@ -157,6 +162,8 @@ class Progress:
         self.done: list[LoadTestView] = []
         #: Lines for a log of what happened, not yet taken.
         self._news: list[str] = []
+        self._looks = 0
+        self._used_by_others = 0.0
         self._state = "starting the embedded AWS"
         self._stage_started = started
         measurement = request["measurement"]
@@ -197,14 +204,25 @@ class Progress:
                     f"{title(load_test)}: {load_test.doing}, {load_test.offered_tps:g} TPS offered"
                 )
 
-    @staticmethod
-    def seen(load_test: LoadTestView, live: LiveFigures) -> None:
+    def seen(self, load_test: LoadTestView, live: LiveFigures) -> None:
         """Take in live figures of a load test's endpoint."""
-        sample = Sample(live.answers_per_second, live.errors_per_second, live.utilization_percent)
+        sample = Sample(
+            live.answers_per_second,
+            live.errors_per_second,
+            live.utilization_percent,
+            live.others_percent,
+        )
         load_test.samples.append(sample)
         # After the last step nothing is offered any more; that says nothing about the step.
         if load_test.begun and live.arrivals_per_second > load_test.begun[-1].offered_tps / 2:
             load_test.begun[-1].samples.append(sample)
+            self._looks += 1
+            self._used_by_others += sample.others_percent
+
+    @property
+    def others_percent(self) -> float:
+        """What else used the model servers' cores while steps ran, percent of them, mean."""
+        return self._used_by_others / max(1, self._looks)
 
     def seconds_left(self, now: float) -> float:
         """Estimate of the seconds until the sizing is over; one verification is expected."""

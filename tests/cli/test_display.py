@@ -35,10 +35,16 @@ def under_load(progress: Progress) -> Progress:
     return progress
 
 
-def see(progress: Progress, *rates: float, utilization: float = 62.5, errors: float = 0.0) -> None:
+def see(
+    progress: Progress,
+    *rates: float,
+    utilization: float = 62.5,
+    errors: float = 0.0,
+    others: float = 0.0,
+) -> None:
     [view] = progress.load_tests.values()
     for tps in rates:
-        progress.seen(view, live(tps, utilization, errors))
+        progress.seen(view, live(tps, utilization, errors, others))
 
 
 class Output(io.StringIO):
@@ -86,6 +92,22 @@ def test_plain_lines_without_a_terminal(progress: Progress) -> None:
     assert "1000.0 TPS offered, 999.4 achieved, 62.5 % utilization" in running[0]
     assert "1.5 errors/s" in running[1]
     assert "\x1b" not in output.getvalue()
+
+
+@pytest.mark.parametrize("others, shown", [(10.0, False), (34.5, True)])
+def test_what_disturbs_a_model_server_is_shown(
+    under_load: Progress, others: float, shown: bool
+) -> None:
+    console, output = plain(200)
+    now = [100.0]
+    with PlainDisplay(console, under_load, lambda: now[0]) as display:
+        display.update()
+        see(under_load, 999.4, others=others)
+        now[0] = 110.0
+    assert ("62.5 % utilization, 34 % used by others, about" in output.getvalue()) is shown
+    console, output = plain()
+    console.print(panel(under_load, 110.0, console.options))
+    assert bool(re.search(r"others +34\.5 %", output.getvalue())) is shown
 
 
 def test_in_place_on_a_terminal(under_load: Progress) -> None:
@@ -188,6 +210,12 @@ def test_the_summary_is_a_table_where_there_is_room() -> None:
     console, output = plain(100)
     summary.show(console, result, files=[])
     assert re.search(r"^load test +offered +achieved +utilization", output.getvalue(), re.MULTILINE)
+
+
+def test_a_disturbed_sizing_says_so_at_its_end() -> None:
+    console, output = plain(200)
+    summary.show_disturbed(console, 34.4)
+    assert output.getvalue().startswith("disturbed      other programs used 34 % of the cores")
 
 
 def test_why_there_is_no_answer_is_left_to_standard_error() -> None:

@@ -17,10 +17,12 @@ import pytest
 from endpoint_sizer import output
 from endpoint_sizer.__main__ import run
 from endpoint_sizer.endings import Interrupted, WrongUse
+from local.size.progress import Progress
 from local.size.run import Outcome
 from sizing.result.failure import failure
 from sizing.result.result import Result, SizingFacts
 from sizing.search.answer import Status
+from tests.unit.local.sizing_events import live, started
 
 ROOT = Path(__file__).parents[2]
 REQUEST: dict[str, Any] = json.loads((ROOT / "examples" / "distilbert.json").read_text())
@@ -222,6 +224,24 @@ def test_a_fault_of_its_own_is_told_in_one_line(
     said = capsys.readouterr().err
     assert said == f"error: no port is free (see {tmp_path}/out/logs/error.log)\n"
     assert "Traceback" in (tmp_path / "out" / "logs" / "error.log").read_text()
+
+
+def test_what_disturbed_it_is_told_whatever_it_ends_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sizing: Callable[[Run], None]
+) -> None:
+    def disturbed(*_args: Any, **named: Any) -> Outcome:
+        progress: Progress = named["progress"]
+        progress.handle(started(), now=0.0)
+        [view] = progress.load_tests.values()
+        progress.leader_said(view, ["Step 1: 1000.0/s"], now=0.0)
+        progress.seen(view, live(1000.0, others=seen.pop()))
+        return Outcome(result_of(Status.TARGET_NOT_MET), {}, None)
+
+    sizing(disturbed)
+    seen = [40.0, 9.0]
+    for told in (False, True):
+        assert run(with_request(tmp_path)) == 2
+        assert ("other programs used 40 % of" in capsys.readouterr().out) is told
 
 
 def test_the_request_reaches_the_sizing_as_it_was_written(

@@ -27,7 +27,7 @@ from local.endpoint.behaviour import Serve, ServedModel
 from local.endpoint.client import EndpointCapacityError, EndpointServer, EndpointServerError
 from local.endpoint.container import ContainerProcess, StartupError
 from local.endpoint.endpoint import EndpointStatus, Payload, Reply
-from local.endpoint.process_tree import usage
+from local.endpoint.process_tree import busy_seconds, busy_seconds_of, usage
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
 
@@ -243,6 +243,22 @@ class TestUsage:
             assert usage(parent.pid, with_memory=False).cpu_seconds >= 0.28
             parent.communicate()
         assert usage(parent.pid, with_memory=True).cpu_seconds == 0
+
+    def test_a_core_is_busy_for_as_long_as_the_system_says(self) -> None:
+        stat = (
+            "cpu  11 22 33 44 55 66 77 88 99 0\n"
+            "cpu0 100 20 30 9000 500 4 5 1 70 8\n"
+            "cpu3 1 1 1 1 1 1 1 1 1 1\n"
+            "cpu12 200 0 0 9000 0 0 0 0 0 0\n"
+            "intr 1 2 3\n"
+        )
+        ticks = os.sysconf("SC_CLK_TCK")
+        assert busy_seconds_of(stat, (0, 12)) == (160 + 200) / ticks
+        # Older systems count less of it.
+        assert busy_seconds_of("cpu0 100 20 30 9000 500 4 5\n", (0,)) == 159 / ticks
+        before = busy_seconds([CORE])
+        assert before > 0
+        assert busy_seconds([CORE]) >= before
 
 
 @contextmanager

@@ -46,6 +46,8 @@ def started() -> HistoryEvent:
     return of_load_test("ExecutionStarted", **details)
 
 
-def live(tps: float, utilization: float = 62.5, errors: float = 0.0) -> LiveFigures:
+def live(
+    tps: float, utilization: float = 62.5, errors: float = 0.0, others: float = 0.0
+) -> LiveFigures:
     """Live figures of the endpoint."""
-    return LiveFigures(tps, tps, errors, utilization, (3000.0,))
+    return LiveFigures(tps, tps, errors, utilization, (3000.0,), others)

@@ -84,6 +84,8 @@ class World:
         self.periods: list[PeriodFigures] = []
         self.simulation = Simulation(START, self.periods.append)
         self.containers: list[FakeContainer] = []
+        #: Seconds for which each core has been busy.
+        self.busy = dict.fromkeys(range(cores), 100.0)
         self.pool = CorePool(Division(tuple(range(1, cores)), (0,)))
         self.spec = EndpointSpec(
             endpoint_name="e",
@@ -107,6 +109,7 @@ class World:
             pool=self.pool,
             make_container=self._make_container,
             clock=self.clock,
+            busy_seconds=lambda cores: sum(self.busy[core] for core in cores),
         )
 
     def _make_container(
@@ -415,6 +418,28 @@ class TestFigures:
             live = world.endpoint.live(world.now)
             assert live.utilization_percent == pytest.approx(50)
             assert live.cpu_percent == (pytest.approx(100),)
+            await world.endpoint.close()
+
+        play(scenario)
+
+    def test_what_others_use_of_the_servers_cores_is_seen(self) -> None:
+        async def scenario() -> None:
+            world = World(instance_count=2, vcpus=2)
+            await world.bring_up()
+            world.at(1)
+            assert world.endpoint.live(world.now).others_percent == 0
+            for container, others in zip(world.containers, (0.4, 0.0), strict=True):
+                container.cpu_seconds += 1.2
+                world.busy[container.cores[0]] += 0.6 + others
+                world.busy[container.cores[1]] += 0.6
+            world.busy[0] += 1.0  # where nobody's server is
+            world.at(2)
+            assert world.endpoint.live(world.now).others_percent == pytest.approx(10)
+            world.at(3)
+            assert world.endpoint.live(world.now).others_percent == 0
+            world.containers[0].cpu_seconds += 1  # counted before the core's own time
+            world.at(4)
+            assert world.endpoint.live(world.now).others_percent == 0
             await world.endpoint.close()
 
         play(scenario)

@@ -75,6 +75,18 @@ def test_a_load_test_is_shown_from_its_start_to_its_end(progress: Progress) -> N
     assert progress.take_news()[-1] == "ml.m5.12xlarge x 8 verify: succeeded"
 
 
+def test_what_others_used_while_steps_ran_is_their_mean(progress: Progress) -> None:
+    progress.handle(started(), now=110.0)
+    [view] = progress.load_tests.values()
+    progress.seen(view, live(900.0, others=90.0))  # the burst
+    assert progress.others_percent == 0
+    progress.leader_said(view, ["Step 1: 1000.0/s"], now=120.0)
+    for others in (10.0, 20.0, 60.0):
+        progress.seen(view, live(1000.0, others=others))
+    progress.seen(view, live(3.0, others=90.0))  # it has ended
+    assert progress.others_percent == 30
+
+
 def test_the_leader_really_says_that() -> None:
     # The step is read from the leader's log; without this line it would be shown as starting.
     leader = (ROOT / "locust_image" / "load_generator" / "leader.py").read_text()
