@@ -75,9 +75,11 @@ install-lint: $(VENV)/.lint $(DEPLOY)/.deploy $(CHECKOV)/.checkov
 
 # --- A sizing on this machine ------------------------------------------------------------------
 
-.PHONY: demo
+.PHONY: demo demo-real
 demo: $(VENV)/.local ## size the endpoint of examples/distilbert.json on the embedded AWS
 	@exec $(VENV)/bin/endpoint-sizer demo $(ARGS)
+demo-real: $(VENV)/.local ## the same with a real model server, examples/real, which it installs
+	@exec $(VENV)/bin/endpoint-sizer demo --real $(ARGS)
 
 # --- Checks and build --------------------------------------------------------------------------
 
@@ -129,7 +131,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 lock: $(VENV)/.uv ## write requirements/*.txt anew from *.in; UPGRADE=1 takes newer versions
 	@set -e; \
 	lock() { name=$$1; shift; $(COMPILE) requirements/$$name.in "$$@" -o requirements/$$name.txt; }; \
-	for each in uv deploy checkov; do lock $$each; done; \
+	for each in uv deploy checkov real; do lock $$each; done; \
 	lock test pyproject.toml; \
 	for each in functions locust sagemaker; do lock $$each -c requirements/test.txt; done; \
 	for each in local lint plot; do lock $$each pyproject.toml -c requirements/test.txt; done
@@ -146,5 +148,5 @@ hugging-face-images: $(VENV)/.uv ## make the table of Hugging Face images anew f
 
 .PHONY: clean
 clean: ## remove environments, builds, results and caches
-	@rm -rf $(VENV) $(DEPLOY) $(CHECKOV) $(SAGEMAKER) tools/asl-validator/node_modules .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(DEPLOY) $(CHECKOV) $(SAGEMAKER) .venv-real tools/asl-validator/node_modules .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,7 +8,8 @@ from typing import Final
 
 _IN_WHEEL: Final = Path(__file__).parent / "project"
 
-ROOT: Final = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parents[2]
+IS_CHECKOUT: Final = not _IN_WHEEL.is_dir()
+ROOT: Final = Path(__file__).parents[2] if IS_CHECKOUT else _IN_WHEEL
 EXAMPLES: Final = ROOT / "examples"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from endpoint_sizer import project
+from endpoint_sizer import project, real_server
 from endpoint_sizer.documents import check, read_json
 from endpoint_sizer.endings import Exit, Failed, WrongUse, in_good_order
 
@@ -63,14 +63,23 @@ def size(request: Path, local: bool, models: Path, out: Path) -> int:
     epilog="""\b
 Examples:
   endpoint-sizer demo
+  endpoint-sizer demo --real
   endpoint-sizer demo --out results"""
 )
+@click.option(
+    "--real",
+    is_flag=True,
+    help="With a real model server, which is installed, in the place of a simulated one.",
+)
 @_OUT_OPTION
-def demo(out: Path) -> int:
+def demo(real: bool, out: Path) -> int:
     """Size the example of AWS's post on this machine.
 
     Takes three minutes and no AWS account: `size examples/distilbert.json --local`.
     """
+    if real:
+        real_server.provide()
+        return _size(real_server.REQUEST, real_server.MODELS, out)
     return _size(project.EXAMPLES / "distilbert.json", project.EXAMPLES / "models.yaml", out)
 
 

@@ -54,6 +54,11 @@ def test_demo_is_the_command_s(project: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "arguments|demo|--out|a b|0\n", "")
 
 
+def test_the_real_demo_is_the_command_s(project: Path) -> None:
+    done = make(project, "demo-real", "ARGS=0")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "arguments|demo|--real|0\n", "")
+
+
 @pytest.mark.parametrize("code", ["1", "2", "130"])
 def test_a_demo_that_fails_fails_make(project: Path, code: str) -> None:
     assert make(project, "demo", f"ARGS={code}").returncode == 2

@@ -13,7 +13,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 #: Of the project, what the command needs besides its own package.
-PARTS = ("examples", "functions", "local", "locust_image", "statemachine", "template.yaml")
+PARTS = (
+    "examples",
+    "functions",
+    "local",
+    "locust_image",
+    "requirements/real.txt",
+    "statemachine",
+    "template.yaml",
+)
 
 
 @pytest.fixture(scope="module")
