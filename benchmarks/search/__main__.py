@@ -38,7 +38,7 @@ LATENCY_BOUND = "p99 binds"
 #: Endpoints that a process sizes at a time.
 _CHUNK = 50
 PLAIN = "plain"
-_ENDPOINTS, _ENDPOINTS_OF_A_WORLD = 4000, 300
+_ENDPOINTS, _ENDPOINTS_OF_A_WORLD = 4000, 250
 
 
 @dataclass

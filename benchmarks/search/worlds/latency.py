@@ -44,7 +44,7 @@ _FEW = 40
 _MANY = 25.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shape:
     """How long answers take, ms: lognormal service and time off the CPU, and waiting in queues.
 

@@ -124,6 +124,7 @@ class _LoadTest:
         self._classes = [(count, age, slow) for (age, slow), count in ages.items()]
         self._backlog = [0.0] * len(self._classes)
         self._shapes: dict[tuple[float, float], Shape] = {}
+        self._ended: dict[tuple[Shape, float, int], list[tuple[int, float]]] = {}
         self._capacity = self._truth.capacity(self._n)
         #: Rates of one usual instance by utilization, evenly from 0 to 1.
         self._rates = [self._truth.rate_at(i / _GRID, self._n) for i in range(_GRID + 1)]
@@ -346,9 +347,12 @@ class _LoadTest:
 
     def _request(self, at: float, now: Sequence[_Now]) -> None:
         """One request: where it goes, whether it fails, and when it ends."""
-        part = now[0]
-        if len(now) > 1:
-            part = self._random.choices(now, [each.traffic for each in now])[0]
+        part, where = now[-1], self._random.random()
+        for each in now:
+            if where < each.traffic:
+                part = each
+                break
+            where -= each.traffic
         chance = self._random.random()
         if chance < part.timed_out:
             ended = self.recording.start_of(at + _TIMEOUT_SECONDS)
@@ -375,27 +379,42 @@ class _LoadTest:
 
     def _cohort(self, second: int, now: Sequence[_Now], cohorts: _Cohorts) -> None:
         """The requests that start in one second."""
-        start_of = self.recording.start_of
-        here = start_of(second)
+        period = self._measurement.metric_period_seconds
+        here = second // period * period
         unsettled = 0.0
         for each in now:
             offered = each.rate * each.part.instances
             shape = self._shape(each.rate, each.part.slowness)
             unsettled += offered * shape.spread_seconds
             cohorts.refused[here] += offered * each.refused
-            late = start_of(second + _TIMEOUT_SECONDS)
+            late = self.recording.start_of(second + _TIMEOUT_SECONDS)
             cohorts.timed_out[late] += offered * each.timed_out
             answered = offered * max(1 - each.refused - each.timed_out, 0.0)
             key = shape, each.delay
-            times = shape.equal
-            if times[-1] < _QUICK_MS and not each.delay:
-                cohorts.ended[here][key] = cohorts.ended[here].get(key, 0.0) + answered
-                continue
-            for time in times:
-                ended = start_of(second + 0.5 + each.delay + time / 1000)
-                before = cohorts.ended[ended].get(key, 0.0)
-                cohorts.ended[ended][key] = before + answered / len(times)
+            for later, share in self._ends(shape, each.delay, second - here):
+                of_period = cohorts.ended[here + later]
+                of_period[key] = of_period.get(key, 0.0) + answered * share
         cohorts.unsettled.setdefault(here, unsettled)
+
+    def _ends(self, shape: Shape, delay: float, into: int) -> list[tuple[int, float]]:
+        """When the requests of a second end: seconds to the period's start, and their share.
+
+        Args:
+            shape: How long they take.
+            delay: How long they wait besides, seconds.
+            into: Seconds from the start of the period they begin in.
+        """
+        times = shape.equal
+        if times[-1] < _QUICK_MS and not delay:
+            return [(0, 1.0)]
+        key = shape, delay, into
+        if key not in self._ended:
+            period = self._measurement.metric_period_seconds
+            spread = Counter(
+                int(into + 0.5 + delay + time / 1000) // period * period for time in times
+            )
+            self._ended[key] = [(later, n / len(times)) for later, n in spread.items()]
+        return self._ended[key]
 
     def _enter(self, cohorts: _Cohorts) -> None:
         """Draw what was expected."""
