@@ -35,8 +35,8 @@ _TIMEOUT_SECONDS = 60.0
 _FEW = 1500
 #: A worker is late above this share of its CPU.
 _CLIENT_SATURATION = 0.85
-#: Precision of what a request costs, where it changes, and of delays in seconds.
-_COST_DIGITS, _DELAY_DIGITS = 2, 1
+#: Precision of what a request costs while it changes, relative, and of delays: digits of seconds.
+_COST_STEP, _DELAY_DIGITS = 0.002, 1
 #: Points between which utilization is interpolated.
 _GRID = 200
 #: Answers faster than this end in the period they began in, but for as many from the one before.
@@ -180,8 +180,10 @@ class _LoadTest:
         truth = self._truth
         warm = 1 + truth.warm_up * math.exp(-under_load / truth.warm_up_seconds)
         for count, age, slow in self._classes:
-            cost = self._conditions.slowness(age + under_load) * warm * slow * self._cost
-            parts.append(Part(count, cost))
+            youth = self._conditions.slowness(age + under_load) * warm
+            # In steps, so that the few shapes are worth their tables.
+            youth = math.exp(round(math.log(youth) / _COST_STEP) * _COST_STEP)
+            parts.append(Part(count, youth * slow * self._cost))
             errors.append(self._conditions.start_errors(age + under_load))
         return parts, errors
 
@@ -197,7 +199,7 @@ class _LoadTest:
         return (k - 1 + (work - low) / (high - low)) / _GRID
 
     def _shape(self, rate: float, slowness: float) -> Shape:
-        key = rate, round(slowness, _COST_DIGITS)
+        key = rate, slowness
         if key not in self._shapes:
             self._shapes[key] = self._truth.shape(rate, self._n, slowness)
         return self._shapes[key]
@@ -316,7 +318,10 @@ class _LoadTest:
             offered = sent * traffic[index]
             rate = offered / part.instances
             full = part.instances * self._capacity / part.slowness
-            refused = truth.refused(rate * part.slowness, n) if truth.queue is not None else 0.0
+            work = rate * part.slowness
+            refused = truth.lost(work, n)
+            if truth.queue is None and work > self._capacity:
+                refused = 0.0  # it is not refused but waits, and times out in the end
             failing = 1 - (1 - fails) * (1 - youth[index]) * (1 - truth.error_rate)
             failing = 1 - (1 - failing) * (1 - min(refused, 1.0))
             admitted = offered * (1 - refused) * (1 - fails)

@@ -34,8 +34,8 @@ def stray_errors(random: Random, truth: Truth, conditions: Conditions) -> Drawn:
 
 
 def stalls(random: Random, truth: Truth, conditions: Conditions) -> Drawn:
-    """It freezes for 1 to 4 s, 4 to 20 times an hour; in half of them requests fail, not wait."""
-    often = log_uniform(random, 4, 20)
+    """It freezes for 1 to 4 s, 2 to 8 times an hour; in half of them requests fail, not wait."""
+    often = log_uniform(random, 2, 8)
     fails = random.random() < 0.5
     return truth, replace(conditions, stalls_per_hour=often, stall_fails=fails)
 
@@ -103,8 +103,8 @@ def container(random: Random, truth: Truth, conditions: Conditions) -> Drawn:
 
 
 def slow_instance(random: Random, truth: Truth, conditions: Conditions) -> Drawn:
-    """One instance of every fleet takes 1.1 to 1.5 times as long."""
-    return replace(truth, slow_instance=random.uniform(1.1, 1.5)), conditions
+    """One instance of every fleet takes 1.1 to 1.4 times as long."""
+    return replace(truth, slow_instance=random.uniform(1.1, 1.4)), conditions
 
 
 def heavy_tails(random: Random, truth: Truth, conditions: Conditions) -> Drawn:

@@ -189,13 +189,21 @@ class Truth(world.Endpoint):
             for part, share, mine in self._works(rate, n)
         )
 
+    def lost(self, work: float, n: int) -> float:
+        """Share of requests that instances refuse, or never answer, at a rate of usual requests.
+
+        Where routing is random, one of them gets more than the others.
+        """
+        lost = self.refused(work, n)
+        if n > 1 and self.hot:
+            return max(lost, self.refused(work * (1 + self.hot), n) / n)
+        return lost
+
     def failing(self, rate: float, n: int) -> float:
         """Share of requests that fail at a rate per instance."""
-        lost = 0.0
-        for part, share, mine in self._works(rate, n):
-            work = mine * part.slowness
-            hottest = self.refused(work * (1 + self.hot), n) / n if n > 1 and self.hot else 0.0
-            lost += share * max(self.refused(work, n), hottest)
+        lost = sum(
+            share * self.lost(mine * part.slowness, n) for part, share, mine in self._works(rate, n)
+        )
         return 1 - (1 - self.error_rate) * (1 - lost)
 
     def fails(self, rate: float, n: int) -> bool:

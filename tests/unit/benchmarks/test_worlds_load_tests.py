@@ -321,3 +321,23 @@ def test_the_answer_of_a_clean_world_is_right() -> None:
     outcome = search(case, Random(1))
     assert judgement(case, outcome).wrong is None
     assert judgement(case, outcome).regret == 0
+
+
+@pytest.mark.parametrize("name", ["p99 from 50 TPS", "heavy tails", "container"])
+def test_what_is_seen_of_many_endpoints_is_the_truth_on_average(name: str) -> None:
+    busy, tails = [], []
+    for index in range(12):
+        candidate = draw(Random(f"average {index}"), BY_NAME[name]).candidates[0]
+        truth, count = candidate.truth, candidate.needed
+        site = Site(candidate)
+        site.ages = [1e6] * count
+        plan = a_plan(*[truth.tps] * 5, count=count).model_copy(update={"workers": 10_000})
+        result, recording = run(site, plan, MEASUREMENT, START + index, Random(index))
+        windows = [step.window for step in result.steps if step.window is not None][1:]
+        points = recording.between(windows[0].start, windows[-1].end).points
+        rate = truth.tps / count
+        tails.append((percentile(points, 99) or 0) / truth.latency_ms(rate, count)[1])
+        seen = [recording.utilization[each][0] for each in range(windows[0].start, windows[-1].end)]
+        busy.append(fmean(seen) / truth.busy(rate, count))
+    assert fmean(busy) == pytest.approx(1, abs=0.01)
+    assert fmean(tails) == pytest.approx(1, abs=0.06)
