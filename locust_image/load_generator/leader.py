@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import gevent
 from locust.runners import MasterRunner
 
-from load_generator import messages, result, saturation
+from load_generator import messages, result, saturation, warm_up
 from load_generator.clocks import ClockWatch
 from load_generator.errors import LoadTestFailed
 from load_generator.ledger import Second
@@ -190,6 +191,7 @@ class Leader:
             gc.collect()
             gc.freeze()
             if self._spec.burst is not None:
+                self._warm_up(self._spec.burst.start_concurrency)
                 self._burst()
             self._steps()
             self._finish()
@@ -211,6 +213,23 @@ class Leader:
                     "WorkersMissing", f"workers {sorted(missing)} did not get ready"
                 )
             self._pause(_POLL)
+
+    def _warm_up(self, concurrency: int) -> None:
+        """Keep a few requests going until the endpoint is as quick as it is going to be."""
+        settle = self._spec.settle_seconds
+        if not settle:
+            return
+        start = self._time.epoch() + _POLL
+        log.info("Warm-up: %d at once", concurrency)
+        self._send(messages.HOLD, {"concurrency": concurrency, "start": start, "ramp": 0.5})
+        end = math.ceil(start + settle)
+        while True:
+            self._await_reports(end)
+            judgement = warm_up.judge(self._test.ledger.each(math.ceil(start), end))
+            if not judgement.wait or end + 1 > start + warm_up.MOST * settle:
+                break
+            end += 1
+        self._test.warm_up = warm_up.WarmUp(end - start, judgement.steady)
 
     def _burst(self) -> None:
         burst = self._spec.burst
@@ -276,6 +295,9 @@ class Leader:
             start = planned.window.steady_end
         self._follow(self._test.steps)
         for index in range(len(spec.steps)):
+            # The local run's progress display reads this line.
+            log.info("Step %d: %.1f/s", index + 1, self._test.steps[index].offered_tps)
+            self._settle_step(index)
             self._watch_step(index)
         self._await_reports(self._test.steps[-1].window.steady_end)
         self._send(messages.FOLLOW, {"plateaus": []})
@@ -293,12 +315,27 @@ class Leader:
         plateaus = [[each.start, each.end, each.rate] for each in result.plateaus(steps)]
         self._send(messages.FOLLOW, {"plateaus": plateaus})
 
+    def _settle_step(self, index: int) -> None:
+        """Wait for a step's window, and put it off while the endpoint still gets quicker."""
+        step = self._test.steps[index]
+        settle, period = self._spec.settle_seconds, self._spec.metric_period_seconds
+        while True:
+            start, end = step.window.start, step.window.steady_start
+            self._await_reports(end)
+            judgement = warm_up.judge(self._test.ledger.each(math.ceil(start), end))
+            if not judgement.wait or end + period > start + warm_up.MOST * settle:
+                break
+            step.window = replace(
+                step.window, steady_start=end + period, steady_end=step.window.steady_end + period
+            )
+            self._plan(index + 1, step.window.steady_end)
+            self._follow(self._test.steps[index:])
+        step.warm_up = warm_up.WarmUp(end - start, judgement.steady)
+
     def _watch_step(self, index: int) -> None:
         """Wait for a step's end; end a hopeless one after a full metric period."""
         step = self._test.steps[index]
         period = self._spec.metric_period_seconds
-        # The local run's progress display reads this line.
-        log.info("Step %d: %.1f/s", index + 1, step.offered_tps)
         looked = step.window.steady_start + period
         while looked < step.window.steady_end:
             self._await_reports(looked)
@@ -309,19 +346,18 @@ class Leader:
                 # What has queued up would spoil the next step.
                 self._send(messages.FOLLOW, {"plateaus": []})
                 self._drain()
-                self._reschedule(index + 1, self._time.epoch() + _AHEAD)
+                self._plan(index + 1, self._time.epoch() + _AHEAD)
+                if rest := self._test.steps[index + 1 :]:
+                    self._follow(rest)
                 return
             looked += period
         self._sleep_until(step.window.steady_end)
 
-    def _reschedule(self, index: int, start: float) -> None:
-        """Plan the steps from ``index`` on anew, and tell the workers."""
-        steps = self._test.steps[index:]
-        for step in steps:
+    def _plan(self, index: int, start: float) -> None:
+        """Plan the steps from ``index`` on, one right after the other."""
+        for step in self._test.steps[index:]:
             step.window = self._window(start)
             start = step.window.steady_end
-        if steps:
-            self._follow(steps)
 
     def _hopeless(self, figures: Second) -> bool:
         ended = figures.succeeded + figures.failed

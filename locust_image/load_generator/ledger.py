@@ -138,6 +138,10 @@ class Ledger:
             self._seconds[second] for second in range(start, end) if second in self._seconds
         )
 
+    def each(self, start: int, end: int) -> list[Second]:
+        """What all workers did in each second from ``start`` to ``end`` (exclusive)."""
+        return [self.between(second, second + 1) for second in range(start, end)]
+
     def of_worker(self, worker: int, start: int, end: int) -> Second:
         """CPU time and lag, alone, of one worker from ``start`` to ``end`` (exclusive)."""
         return total(

@@ -18,6 +18,7 @@ from load_generator.saturation import Stage, bounded, saturation
 from load_generator.schedule import Plateau, StepWindow
 from load_generator.spec import BurstSpec, Spec
 from load_generator.storage import Storage, StorageError
+from load_generator.warm_up import WarmUp
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class Step:
     offered_tps: float
     saturation_fraction: float | None
     window: StepWindow
+    #: None until it is over.
+    warm_up: WarmUp | None = None
 
 
 @dataclass(slots=True)
@@ -59,8 +62,9 @@ class LoadTest:
     ledger: Ledger = field(default_factory=Ledger)
     stages: list[Stage] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
-    #: The burst asked for.
+    #: The burst asked for, and how the endpoint was warmed up before it.
     burst: BurstSpec | None = None
+    warm_up: WarmUp | None = None
     #: CPU time of the leader's own process by epoch second, seconds.
     leader_cpu: dict[int, float] = field(default_factory=dict)
     #: How far AWS's clock is ahead of the leader's.
@@ -149,6 +153,7 @@ def _saturation(test: LoadTest) -> Json | None:
         "client_limited": best.client_limited if best else None,
         # It ended at max_concurrency while the rate still grew: the endpoint can take more.
         "bounded": bounded(test.burst, stages),
+        "warm_up": _warm_up(test.warm_up),
         "stages": [
             {
                 "concurrency": stage.concurrency,
@@ -164,6 +169,12 @@ def _saturation(test: LoadTest) -> Json | None:
     }
 
 
+def _warm_up(warm_up: WarmUp | None) -> Json | None:
+    if warm_up is None:
+        return None
+    return {"seconds": round(warm_up.seconds, 3), "steady": warm_up.steady}
+
+
 def _step(test: LoadTest, step: Step) -> Json:
     start, end = step.window.steady_start, step.window.steady_end
     figures = test.ledger.between(start, end)
@@ -173,12 +184,15 @@ def _step(test: LoadTest, step: Step) -> Json:
         "offered_tps": step.offered_tps,
         "saturation_fraction": step.saturation_fraction,
         "window": {"start": start, "end": end},
+        "warm_up": _warm_up(step.warm_up),
         "achieved_tps": round(figures.succeeded / (end - start), 4),
         "answers": figures.answered,
         "invocations": figures.invoked,
         "error_percent": round(figures.error_percent, 4),
         "errors": figures.errors,
         "client_latency_ms": _latency(figures.latency),
+        # From sending on: without what the client itself was late, or short of connections.
+        "service_ms": _latency(figures.service),
         "client_limited": client_limited(client),
         "workers": {
             "count": client.workers_reporting,

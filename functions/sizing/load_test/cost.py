@@ -65,7 +65,8 @@ def load_test_seconds(sizing: Sizing, plan: LoadTestPlan) -> float:
     seconds = len(plan.steps) * step_seconds(measurement)
     seconds += measurement.metric_period_seconds + _DRAIN_SECONDS
     if plan.burst is not None:
-        seconds += _BURST_STAGES * plan.burst.stage_seconds
+        # The endpoint is warmed up first.
+        seconds += measurement.settle_seconds + _BURST_STAGES * plan.burst.stage_seconds
     return seconds
 
 

@@ -18,6 +18,15 @@ class LocustError(_Frozen):
     message: str
 
 
+class WarmUp(_Frozen):
+    """How a step came to its steady state."""
+
+    #: From the start of the step to its window.
+    seconds: float
+    #: Whether it did; None where it was too short to tell.
+    steady: bool | None = None
+
+
 class Saturation(_Frozen):
     """What the burst found."""
 
@@ -37,6 +46,7 @@ class LocustStep(_Frozen):
 
     offered_tps: float
     window: Window | None = None
+    warm_up: WarmUp | None = None
     #: Successful answers per second.
     achieved_tps: float
     #: Requests the endpoint answered, with a success or an error.

@@ -181,6 +181,8 @@ def observe(step: LocustStep, window: Window, measured: Measured, metrics: Metri
         client_invocations=step.invocations,
         samples=round(read.samples("CPUUtilization")),
         instances_reporting=read.instances_reporting(busiest, instance_count),
+        warm_up_seconds=step.warm_up and step.warm_up.seconds,
+        steady=step.warm_up and step.warm_up.steady,
         client_limited=step.client_limited,
         invalid="; ".join(fault for fault in faults if fault) or None,
     )

@@ -98,6 +98,10 @@ class Observation(_Frozen):
     model_latency_p99_standard_error: float | None = None
     #: Instances that reported at the least in any period of the window.
     instances_reporting: int
+    #: How long the step warmed up before its window, seconds, and whether it was steady by then;
+    #: None where nobody can tell.
+    warm_up_seconds: float | None = None
+    steady: bool | None = None
     #: Why the load generator could not keep its schedule; None if it could.
     client_limited: str | None = None
     #: Why the figures must not be used; None if they may be.

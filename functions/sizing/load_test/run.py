@@ -19,6 +19,8 @@ _START_SECONDS = 300  # tasks get a place and their image, workers connect
 _LONGEST_STAGE_SECONDS = REQUEST_TIMEOUT_SECONDS  # of a burst: it waits for slow answers
 _DRAIN_SECONDS = 2 * REQUEST_TIMEOUT_SECONDS  # the endpoint works off what the burst left
 _END_SECONDS = 60  # results are written, tasks stop
+#: Warm-ups last so many times ``settle_seconds`` at the most: load_generator.warm_up.MOST.
+LONGEST_WARM_UP = 8
 
 #: GiB of memory of a worker task for each vCPU: the least that Fargate sells with 1, 2, 4, 8
 #: and 16 vCPUs alike.
@@ -80,8 +82,9 @@ def timeout_seconds(plan: LoadTestPlan, measurement: Measurement) -> int:
     """After how long a load test is given up, seconds: its steps and all that may delay them."""
     period = measurement.metric_period_seconds
     steady = math.ceil(measurement.steady_seconds / period) * period
-    step = measurement.settle_seconds + period + steady
-    burst = _burst_seconds(plan.burst) if plan.burst else 0.0
+    warm_up = LONGEST_WARM_UP * measurement.settle_seconds
+    step = warm_up + period + steady
+    burst = warm_up + _burst_seconds(plan.burst) if plan.burst else 0.0
     return math.ceil(_START_SECONDS + burst + len(plan.steps) * step + _END_SECONDS)
 
 

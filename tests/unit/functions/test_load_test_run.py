@@ -7,9 +7,10 @@ import re
 
 import pytest
 
+from load_generator import warm_up
 from load_generator.spec import parse_spec
 from sizing.load_test.plan import Burst, LoadTestPlan, Purpose, Step
-from sizing.load_test.run import load_test_input, timeout_seconds
+from sizing.load_test.run import LONGEST_WARM_UP, load_test_input, timeout_seconds
 from sizing.request.request import Measurement
 from tests.unit.functions.made_up import EXECUTION_ARN, SIZING_ID, a_plan, a_sizing
 
@@ -75,13 +76,18 @@ def test_workers_have_a_size_that_fargate_sells(vcpus: int) -> None:
 def test_the_time_out_covers_steps_burst_and_start() -> None:
     steps = (Step(offered_tps=10), Step(offered_tps=20))
     without = timeout_seconds(a_plan(burst=None, steps=steps), Measurement())
-    # Two steps: 30 s to settle, up to a period to align, 60 s steady. Start 300 s, end 60 s.
-    assert without == 300 + 2 * (30 + 10 + 60) + 60
+    # Two steps: 8 x 30 s to warm up, up to a period to align, 60 s steady. Start 300 s, end 60 s.
+    assert without == 300 + 2 * (8 * 30 + 10 + 60) + 60
     burst = Burst(start_concurrency=48, max_concurrency=1536, stage_seconds=3)
-    # Six stages from 48 to 1536; each may wait for answers as slow as SageMaker allows.
+    # A warm-up, then six stages from 48 to 1536; each may wait for answers as slow as SageMaker
+    # allows.
     assert timeout_seconds(a_plan(burst=burst, steps=steps), Measurement()) == (
-        without + 6 * 60 + 120
+        without + 8 * 30 + 6 * 60 + 120
     )
+
+
+def test_warm_ups_end_when_the_load_generator_ends_them() -> None:
+    assert LONGEST_WARM_UP == warm_up.MOST
 
 
 def test_a_steady_time_counts_in_whole_periods() -> None:
