@@ -155,6 +155,9 @@ class Connection:
         "first_byte_at",
         "intended",
         "opened_at",
+        "requests",
+        "resent",
+        "rests_since",
         "retired",
         "reusable",
         "sent_at",
@@ -191,7 +194,12 @@ class Connection:
         #: The request: when it should have started, when it was sent (``time.monotonic``).
         self.intended = 0.0
         self.sent_at = 0.0
+        #: It was sent before, on a connection that broke.
+        self.resent = False
         self.busy = False
+        #: How many requests it has carried, and since when it last rested (``time.monotonic``).
+        self.requests = 0
+        self.rests_since: float | None = None
         self.closed = False
         #: Not to be used for another request, by the peer's wish or ours.
         self.reusable = True
@@ -281,6 +289,11 @@ class Connection:
             watcher.stop()
             watcher.close()
         self._socket.close()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing of the answer has come yet."""
+        return not self._raw
 
     def headers(self) -> dict[str, str]:
         """The headers of an answer that is not a success, by lower-case name."""

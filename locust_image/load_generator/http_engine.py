@@ -29,6 +29,9 @@ _GROWTH_BURST_TLS = 8.0
 _CONNECT_TIMEOUT = 10.0
 #: Connections older than this are replaced in time, seconds: see load_generator.addresses.
 _CONNECTION_AGE = 180.0
+#: Connections that have rested for so long are closed, seconds: AWS does so after 60, and a request
+#: sent at that moment is lost.
+_REST = 50.0
 _WARM_CONNECTIONS = 4
 _WARM_POLL = 0.05
 _OK = 200
@@ -68,9 +71,10 @@ class HttpEngine(Engine):
         self._book = addresses.AddressBook()
         self._connections: set[Connection] = set()
         self._opening: set[Connection] = set()
+        #: Those that rest, the last used at the end.
         self._idle: deque[Connection] = deque()
-        #: Requests without a connection: intended start, and since when they wait.
-        self._waiting: deque[tuple[float, float]] = deque()
+        #: Requests without a connection: intended start, since when they wait, whether sent before.
+        self._waiting: deque[tuple[float, float, bool]] = deque()
         self._busy = 0
         #: Connections to keep open, needed or not.
         self._wanted = 0
@@ -138,20 +142,28 @@ class HttpEngine(Engine):
 
     def _start(self, intended: float, now: float) -> None:
         if self._idle:
-            self._send(self._idle.popleft(), intended, now)
+            # The last used: the others rest, and those not needed are closed in time.
+            self._send(self._idle.pop(), intended, now)
         else:
-            self._waiting.append((intended, now))
+            self._waiting.append((intended, now, False))
             self._grow(now)
 
-    def _send(self, connection: Connection, intended: float, now: float) -> None:
+    def _send(
+        self, connection: Connection, intended: float, now: float, *, again: bool = False
+    ) -> None:
         target = self._target
         payload = target.payloads.single or target.payloads.draw()
         if payload.second != self._epoch_second:
             self._render(payload)
         connection.intended = intended
         connection.sent_at = now
+        connection.resent = again
+        connection.requests += 1
         self._busy += 1
-        self._record.sent += 1
+        if again:
+            self._record.resent += 1
+        else:
+            self._record.sent += 1
         connection.send(payload.request)
 
     def _render(self, payload: PreparedPayload) -> None:
@@ -163,12 +175,13 @@ class HttpEngine(Engine):
     def _free(self, connection: Connection, now: float) -> None:
         """Give a connection its next request, or let it rest."""
         if self._waiting:
-            intended, since = self._waiting.popleft()
+            intended, since, again = self._waiting.popleft()
             self._wait.append(now - since)
-            self._send(connection, intended, now)
+            self._send(connection, intended, now, again=again)
         elif self._concurrency and self._start_another():
             self._send(connection, now, now)
         else:
+            connection.rests_since = now
             self._idle.append(connection)
 
     def _after_end(self, now: float) -> None:
@@ -219,9 +232,7 @@ class HttpEngine(Engine):
             self._open_failures.append(kind)
             self._opened.set()
             if self._waiting:
-                intended, _ = self._waiting.popleft()
-                self._never_sent(intended, now, kind)
-                self._after_end(now)
+                self._give_up_waiting(now, kind)
             else:
                 # Nobody is waiting for it: do not knock at a closed door for ever.
                 self._wanted = 0
@@ -229,7 +240,10 @@ class HttpEngine(Engine):
         self._connections.discard(connection)
         if connection.busy:
             self._busy -= 1
-            self._failed(connection.intended, now, kind)
+            if kind == answers.CONNECTION and _was_closed_at_rest(connection):
+                self._waiting.appendleft((connection.intended, now, True))
+            else:
+                self._failed(connection.intended, now, kind)
             self._after_end(now)
         else:
             with contextlib.suppress(ValueError):
@@ -323,8 +337,25 @@ class HttpEngine(Engine):
 
     def _look_after(self, now: float) -> None:
         self._time_out(now)
+        self._close_those_at_rest(now)
         if self._waiting or self._wanted > len(self._connections):
             self._grow(now)
+
+    def _close_those_at_rest(self, now: float) -> None:
+        while self._idle and (self._idle[0].rests_since or now) < now - _REST:
+            connection = self._idle.popleft()
+            self._connections.discard(connection)
+            connection.close()
+            self._wanted = min(self._wanted, len(self._connections))
+
+    def _give_up_waiting(self, now: float, kind: str) -> None:
+        """End the request that has waited longest, without a connection."""
+        intended, _, again = self._waiting.popleft()
+        if again:
+            self._failed(intended, now, kind)
+        else:
+            self._never_sent(intended, now, kind)
+        self._after_end(now)
 
     def _time_out(self, now: float) -> None:
         limit = now - self._target.request_timeout
@@ -333,10 +364,18 @@ class HttpEngine(Engine):
             connection.close()
             self.broke(connection, answers.TIMEOUT)
         while self._waiting and self._waiting[0][0] < limit:
-            intended, _ = self._waiting.popleft()
-            self._never_sent(intended, now, answers.TIMEOUT)
-            self._after_end(now)
+            self._give_up_waiting(now, answers.TIMEOUT)
         stuck = [each for each in self._opening if now - each.opened_at > _CONNECT_TIMEOUT]
         for connection in stuck:
             connection.close()
             self.broke(connection, answers.TIMEOUT)
+
+
+def _was_closed_at_rest(connection: Connection) -> bool:
+    """Whether the peer had closed a connection, as far as one can tell, before a request came.
+
+    It had rested or been used before, and not a byte of the answer came. Such a request is sent
+    once more, but only once.
+    """
+    was_open_before = connection.requests > 1 or connection.rests_since is not None
+    return was_open_before and connection.is_silent and not connection.resent

@@ -23,6 +23,8 @@ class Second:
     unsent: int = 0
     #: Handed to a connection.
     sent: int = 0
+    #: Sent once more, as the connection had been closed before a byte of the answer came.
+    resent: int = 0
     #: Answered with success.
     succeeded: int = 0
     #: Answered by the endpoint, with success or with an error.

@@ -190,6 +190,7 @@ def _step(test: LoadTest, step: Step) -> Json:
         "invocations": figures.invoked,
         "error_percent": round(figures.error_percent, 4),
         "errors": figures.errors,
+        "resent": figures.resent,
         "client_latency_ms": _latency(figures.latency),
         # From sending on: without what the client itself was late, or short of connections.
         "service_ms": _latency(figures.service),

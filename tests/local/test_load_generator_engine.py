@@ -238,7 +238,6 @@ def test_a_connection_closed_between_answers_is_replaced(bench: MakeBench) -> No
         pytest.param(answer()[:20], id="inside the head"),
         pytest.param(answer()[:-5], id="inside the body"),
         pytest.param(CHUNKED + b"5\r\nhello\r\n", id="between chunks"),
-        pytest.param(b"", id="before the first byte"),
     ],
 )
 def test_a_connection_closed_inside_an_answer_is_an_error(bench: MakeBench, half: bytes) -> None:
@@ -255,8 +254,22 @@ def test_a_connection_closed_inside_an_answer_is_an_error(bench: MakeBench, half
     assert seen.succeeded == 10
     assert seen.errors == {"connection": 10}
     assert seen.answered == 10
-    # Each was sent once: nothing is retried.
+    # Each was sent once: nothing of which an answer began is sent again.
     assert len(server.requests) == 20
+
+
+def test_a_connection_closed_before_an_answer_is_tried_once_more(bench: MakeBench) -> None:
+    async def close(_request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    with ScriptedServer(close) as server:
+        seen = bench(server.url).offer(80, 0.25)
+        arrived = len(server.requests)
+    assert seen.errors == {"connection": 20}
+    assert (seen.sent, seen.answered) == (20, 0)
+    # Those that found a connection that was open already; each of them once.
+    assert 2 <= seen.resent <= 20
+    assert arrived == 20 + seen.resent
 
 
 def test_a_half_sent_answer_times_out(bench: MakeBench) -> None:

@@ -26,7 +26,7 @@ from locust.event import Events
 from locust.rpc.protocol import Message
 from locust.stats import RequestStats
 
-from load_generator import addresses, http_engine
+from load_generator import addresses, answers, http_engine
 from load_generator.clocks import ServerClock
 from load_generator.connection import Address, Connection
 from load_generator.leader import Leader
@@ -189,6 +189,10 @@ class MadeUpEndpoint:
     at_once: int = 0
     most_at_once: int = 0
     connections: int = 0
+    #: When it closes a connection on which nothing is sent, seconds; never if None.
+    closes_after: float | None = None
+    #: How many of the next requests meet a connection that has just been closed.
+    closing: int = 0
 
     def stand_in(self, patch: pytest.MonkeyPatch) -> None:
         """Be what every connection leads to."""
@@ -198,6 +202,10 @@ class MadeUpEndpoint:
 
     def take(self, connection: MadeUpConnection) -> None:
         """A request came in."""
+        if self.closing:
+            self.closing -= 1
+            self.time.call_at(self.time.monotonic(), connection.break_off)
+            return
         number = connection.requests
         arrival = Arrival(len(self.arrivals), self.time.epoch())
         self.arrivals.append(arrival)
@@ -240,7 +248,9 @@ class MadeUpConnection:
         self.opened_at = now
         self.intended = self.sent_at = 0.0
         self.requests = 0
-        self.busy = self.closed = self.retired = False
+        self.rests_since: float | None = None
+        self.is_silent = True
+        self.busy = self.closed = self.retired = self.resent = False
         self.reusable = True
         self.status = 0
         self.body = b'[{"label": "POSITIVE"}]'
@@ -255,8 +265,22 @@ class MadeUpConnection:
 
     def send(self, _request: bytes) -> None:
         self.busy = True
-        self.requests += 1
+        number = self.requests
         self.endpoint.take(self)
+        if self.endpoint.closes_after is not None:
+            when = self.endpoint.time.monotonic() + self.endpoint.closes_after
+            self.endpoint.time.call_at(when, lambda: self._close_at_rest(number))
+
+    def _close_at_rest(self, number: int) -> None:
+        """The endpoint closes it, unless it has been used since."""
+        if self.requests == number and not self.closed:
+            self.closed = True
+            self._owner.broke(cast("Connection", self), answers.CONNECTION)
+
+    def break_off(self) -> None:
+        """It was closed before the request came."""
+        self.closed = True
+        self._owner.broke(cast("Connection", self), answers.CONNECTION)
 
     def receive(self, number: int, status: int) -> None:
         """The answer to a request is on its way to whoever sent it."""

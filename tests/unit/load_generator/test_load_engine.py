@@ -281,3 +281,59 @@ def test_a_fault_of_a_callback_stops_the_engine(bench: MakeBench) -> None:
     made.time.pass_by(1)
     assert made.engine.stopped
     assert [str(error) for error in made.stopped] == ["ZeroDivisionError: no connection"]
+
+
+# --- Connections that rest ----------------------------------------------------------------------
+
+
+def test_one_connection_carries_a_low_rate_and_the_others_are_closed_in_time(
+    bench: MakeBench,
+) -> None:
+    """The endpoint closes what nothing is sent on for a minute, as AWS does."""
+    made = bench(always(0.1), warm=4)
+    made.endpoint.closes_after = 60.0
+    seen = made.offer(1 / 40, 400)
+    assert (seen.succeeded, seen.errors, seen.resent) == (10, {}, 0)
+    # Four to begin with; the one that is used is replaced every three minutes.
+    assert made.endpoint.connections <= 6
+    assert len(made.engine._connections) == 1
+
+
+def test_a_pool_shrinks_to_what_is_needed(bench: MakeBench) -> None:
+    made = bench(always(0.1))
+    made.endpoint.closes_after = 60.0
+    made.engine.hold(50, start=made.time.epoch(), ramp=0)
+    made.time.pass_by(2)
+    made.engine.hold(0, start=made.time.epoch(), ramp=0)
+    made.total()
+    assert len(made.engine._connections) == 50
+    seen = made.offer(20, 120)
+    assert not seen.errors
+    assert len(made.engine._connections) <= 3
+
+
+def test_a_request_that_met_a_closed_connection_is_sent_once_more(bench: MakeBench) -> None:
+    made = bench(always(0.01), warm=1)
+    made.endpoint.closing = 1
+    seen = made.offer(10, 1)
+    assert (seen.succeeded, seen.sent, seen.resent, seen.errors) == (10, 10, 1, {})
+
+
+def test_but_not_twice(bench: MakeBench) -> None:
+    made = bench(always(0.01), warm=2)
+    made.endpoint.closing = 2
+    seen = made.offer(10, 1)
+    assert (seen.succeeded, seen.sent, seen.resent) == (9, 10, 1)
+    assert seen.errors == {"connection": 1}
+
+
+def test_nor_on_a_connection_that_was_opened_for_it(bench: MakeBench) -> None:
+    """An endpoint that takes a request and gives none of an answer is none that was at rest."""
+    made = bench(always(0.1), warm=1)
+    start = made.time.epoch()
+    made.engine.follow([Plateau(start, start + 0.02, 100)])
+    made.time.pass_by(0.0005)
+    made.endpoint.closing = 1
+    made.time.pass_by(1)
+    seen = made.total()
+    assert (seen.succeeded, seen.resent, seen.errors) == (1, 0, {"connection": 1})
