@@ -55,7 +55,7 @@ class Estimate:
 def step_seconds(measurement: Measurement) -> float:
     """Length of one step, settling included, seconds: whole metric periods follow on another."""
     period = measurement.metric_period_seconds
-    settle = math.ceil(measurement.settle_seconds / period) * period
+    settle = math.ceil(measurement.settling_seconds / period) * period
     return settle + math.ceil(measurement.steady_seconds / period) * period
 
 

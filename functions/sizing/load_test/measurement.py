@@ -24,6 +24,11 @@ INSTANCE_NAMESPACE = "/aws/sagemaker/Endpoints"
 #: How long after a load test its metrics may be incomplete, seconds. CloudWatch documents no
 #: delay; what is missing after this is taken as lost, and the observation as invalid.
 LONGEST_DELAY_SECONDS = 240
+#: The same where no more is missing than an instance's phase explains: it may be there already.
+SHORT_DELAY_SECONDS = 60
+#: Share of the instances that may be silent, or there besides, all the time: a sample is lost now
+#: and then, and the load of the others changes by no more.
+INSTANCE_TOLERANCE = 0.02
 #: How far Locust's and CloudWatch's counts may be apart, as a fraction.
 COUNT_TOLERANCE = 0.02
 #: The same in requests: those at the window's two edges.
@@ -37,9 +42,14 @@ _CLOCK_SLACK = 0.5
 #: Periods that GetMetricData takes below one minute, seconds.
 _SHORT_PERIODS = (30, 20, 10, 5, 1)
 _MICROSECONDS_PER_MS = 1000.0
+#: How far outside its tiles' percentiles the client's may lie to be taken all the same, relative.
+_PERCENTILE_TOLERANCE = 0.05
 _INSTANCE_METRICS = ("CPUUtilization", "MemoryUtilization", "DiskUtilization")
 _GPU_METRICS = ("GPUUtilization", "GPUMemoryUtilization")
 _ERROR_METRICS = ("Invocation4XXErrors", "Invocation5XXErrors")
+
+#: A window of fewer periods can't spare a sample of each instance.
+_FEW_PERIODS = 3
 
 #: Values by the start of their period, epoch seconds.
 Series = Mapping[int, float]
@@ -123,8 +133,8 @@ def observe(step: LocustStep, window: Window, measured: Measured, metrics: Metri
     the mean over instances and periods; ``hottest_instance_percent`` is the mean over periods of
     the hottest instance, memory and disk are the highest seen.
 
-    CloudWatch's percentiles hold for one period. Where no period fits the window as a whole, the
-    highest among the longest that tile it is taken, which the window's own can't exceed.
+    CloudWatch's percentiles hold for one period. Where no period fits the window as a whole, they
+    are the client's, less what a request spends outside the model (``_Readings.model_latency``).
 
     Args:
         step: Locust's figures.
@@ -137,13 +147,18 @@ def observe(step: LocustStep, window: Window, measured: Measured, metrics: Metri
     """
     facts, instance_count, period = measured.facts, measured.instance_count, measured.period_seconds
     read = _Readings(metrics.data, _Queries(window, period), window, period)
-    resources = [("CPUUtilization", "CPU", facts.vcpus)]
+    resources = [("CPUUtilization", "CPU", float(facts.vcpus))]
+    gpu_samples = read.gpu_samples(instance_count, facts.gpus)
     if facts.gpus:
-        resources.append(("GPUUtilization", "GPU", facts.gpus))
+        resources.append(("GPUUtilization", "GPU", facts.gpus / gpu_samples))
     missing = [
         *(read.missing_samples(metric, instance_count) for metric, _, _ in resources),
         read.missing_counts(step),
     ]
+    late = any(
+        metrics.waited_seconds <= read.may_come_within(metric, instance_count)
+        for metric, _, _ in resources
+    )
     faults = [
         *(fault for fault in missing if fault),
         *(read.extra_samples(metric, instance_count) for metric, _, _ in resources),
@@ -151,12 +166,16 @@ def observe(step: LocustStep, window: Window, measured: Measured, metrics: Metri
         clocks_apart(metrics.clock, window),
     ]
     no_utilization = not all(read.samples(metric) for metric, _, _ in resources)
-    if no_utilization or (any(missing) and metrics.waited_seconds <= LONGEST_DELAY_SECONDS):
-        raise MetricsIncomplete("; ".join(fault for fault in missing if fault))
+    waiting = any(missing) and metrics.waited_seconds <= LONGEST_DELAY_SECONDS
+    if no_utilization or waiting or late:
+        raise MetricsIncomplete(
+            "; ".join(fault for fault in missing if fault)
+            or "; ".join(read.samples_of(metric, instance_count) for metric, _, _ in resources)
+        )
 
     # The busiest: the one whose mean is the highest share of what an instance has.
     busiest, resource, units = max(resources, key=lambda each: read.mean(each[0]) / each[2])
-    scatter = read.standard_error(busiest)
+    scatter, gpu_memory = read.standard_error(busiest), read.highest("GPUMemoryUtilization")
     return Observation(
         offered_tps=step.offered_tps,
         achieved_tps=step.achieved_tps,
@@ -166,12 +185,12 @@ def observe(step: LocustStep, window: Window, measured: Measured, metrics: Metri
         utilization_standard_error=None if scatter is None else scatter / units,
         model_latency_p99_standard_error=read.p99_standard_error(),
         cpu_utilization_raw=read.mean("CPUUtilization"),
-        gpu_utilization_raw=read.mean("GPUUtilization") if facts.gpus else None,
-        gpu_memory_utilization_raw=read.highest("GPUMemoryUtilization"),
+        gpu_utilization_raw=read.mean("GPUUtilization") * gpu_samples if facts.gpus else None,
+        gpu_memory_utilization_raw=None if gpu_memory is None else gpu_memory * gpu_samples,
         hottest_instance_percent=read.mean_of_maxima(busiest) / units,
         memory_percent=read.highest("MemoryUtilization"),
         disk_percent=read.highest("DiskUtilization"),
-        model_latency_ms=read.model_latency(),
+        model_latency_ms=read.model_latency(step.client_latency_ms),
         overhead_latency_ms=Latency(mean=read.mean_latency("OverheadLatency")),
         client_latency_ms=step.client_latency_ms,
         error_percent=step.error_percent,
@@ -288,19 +307,41 @@ class _Readings:
         """Sum over the window of a metric that counts requests."""
         return math.fsum(self._series(self._named.count(metric)).values())
 
-    def model_latency(self) -> Latency:
-        """ModelLatency, milliseconds."""
+    def model_latency(self, client: Latency) -> Latency:
+        """ModelLatency over the window, milliseconds.
 
-        def highest(statistic: str) -> float | None:
-            values = self._series(self._named.latency("ModelLatency", statistic)).values()
-            return max(values) / _MICROSECONDS_PER_MS if values else None
+        A percentile of a window lies between those of its parts, but is neither their mean nor the
+        highest: of few requests that one is far too high. The client's covers the window; less the
+        mean time that a request spends outside the model it is the model's, if that time hardly
+        varies. Then it lies between the tiles' as well. Where it does not, the network's tail is in
+        it, and the tiles' mean, weighted by requests, is taken.
 
+        Args:
+            client: Latency at the client over the same window.
+        """
+        mean = self.mean_latency("ModelLatency")
+        counts = self._series(self._named.latency("ModelLatency", "SampleCount"))
+        outside = None if mean is None or client.mean is None else max(client.mean - mean, 0.0)
+
+        def of_window(statistic: str, at_client: float | None) -> float | None:
+            tiles = self._series(self._named.latency("ModelLatency", statistic))
+            if not tiles:
+                return None
+            lowest, highest = min(tiles.values()), max(tiles.values())
+            if len(tiles) > 1 and at_client is not None and outside is not None:
+                value = (at_client - outside) * _MICROSECONDS_PER_MS
+                slack = 1 + _PERCENTILE_TOLERANCE
+                if lowest / slack <= value <= highest * slack:
+                    return min(max(value, lowest), highest) / _MICROSECONDS_PER_MS
+            return (_weighted_mean(tiles, counts) or highest) / _MICROSECONDS_PER_MS
+
+        longest = self._series(self._named.latency("ModelLatency", "Maximum")).values()
         return Latency(
-            mean=self.mean_latency("ModelLatency"),
-            p50=highest("p50"),
-            p90=highest("p90"),
-            p99=highest("p99"),
-            max=highest("Maximum"),
+            mean=mean,
+            p50=of_window("p50", client.p50),
+            p90=of_window("p90", client.p90),
+            p99=of_window("p99", client.p99),
+            max=max(longest) / _MICROSECONDS_PER_MS if longest else None,
         )
 
     def mean_latency(self, metric: str) -> float | None:
@@ -313,12 +354,20 @@ class _Readings:
     def _samples_per_instance(self, metric: str, instance_count: int) -> int:
         """Samples that an instance publishes in a period: 1, unless all periods agree on more."""
         counts = self._instance(metric, "SampleCount")
-        seen = {counts.get(start, 0.0) for start in self._starts}
-        if len(seen) == 1:
-            times, rest = divmod(seen.pop(), instance_count)
-            if times >= 1 and rest == 0:
-                return int(times)
-        return 1
+        expected = instance_count * len(self._starts)
+        times = round(math.fsum(counts.values()) / expected)
+        fewest = min(counts.get(start, 0.0) for start in self._starts)
+        return times if times > 1 and fewest > instance_count * (times - 1) else 1
+
+    def gpu_samples(self, instance_count: int, gpus: int) -> int:
+        """Samples of GPUUtilization for each of CPUUtilization: 1, or one for each GPU.
+
+        The metric is documented as the sum over an instance's GPUs. Where each GPU has a sample of
+        its own, the mean over samples is one GPU's already.
+        """
+        of_gpu = self._samples_per_instance("GPUUtilization", instance_count)
+        of_cpu = self._samples_per_instance("CPUUtilization", instance_count)
+        return gpus if gpus > 1 and of_gpu == gpus * of_cpu else 1
 
     def instances_reporting(self, metric: str, instance_count: int) -> int:
         """Instances that reported in the period with the fewest."""
@@ -326,27 +375,54 @@ class _Readings:
         each = self._samples_per_instance(metric, instance_count)
         return round(min(counts.get(start, 0.0) for start in self._starts) / each)
 
+    def samples_of(self, metric: str, instance_count: int) -> str:
+        """How many samples there are, of how many."""
+        expected = instance_count * len(self._starts)
+        return f"{metric} has {self.samples(metric):g} of {expected} samples"
+
+    def may_come_within(self, metric: str, instance_count: int) -> float:
+        """How long after the load test to wait for samples that may be late, seconds.
+
+        -1 where all are there. A period without most of its samples is not a matter of phases.
+        """
+        if self.samples(metric) >= instance_count * len(self._starts):
+            return -1.0
+        counts = self._instance(metric, "SampleCount")
+        fewest = min(counts.get(start, 0.0) for start in self._starts)
+        return SHORT_DELAY_SECONDS if fewest >= instance_count / 2 else LONGEST_DELAY_SECONDS
+
     def missing_samples(self, metric: str, instance_count: int) -> str | None:
         """What instances have not reported, if so.
 
-        The window's sum is what counts: a sample that an instance published a moment late lies in
-        the next period and is not lost.
+        Instances publish on phases of their own, so that a window may hold one sample less of each,
+        and a single one may be lost. An instance that reports nothing at all is missing in every
+        period.
         """
         expected = instance_count * len(self._starts)
-        if self.samples(metric) >= expected:
-            return None
         counts = self._instance(metric, "SampleCount")
+        most = max(counts.get(start, 0.0) for start in self._starts)
+        lost = expected - self.samples(metric)
+        silent = math.ceil(instance_count * (1 - INSTANCE_TOLERANCE))
+        if lost <= min(instance_count, expected // _FEW_PERIODS) and most >= silent:
+            return None
         worst = min(self._starts, key=lambda start: counts.get(start, 0.0))
         return (
-            f"{metric} has {self.samples(metric):g} of {expected} samples: at {_clock(worst)} "
+            f"{self.samples_of(metric, instance_count)}: at {_clock(worst)} "
             f"{counts.get(worst, 0):g} of {instance_count} instances reported"
         )
 
     def extra_samples(self, metric: str, instance_count: int) -> str | None:
-        """What reported besides the instances that should be there, if anything."""
+        """What reported besides the instances that should be there, if anything.
+
+        For the same reason one more sample of each instance is nothing.
+        """
         each = self._samples_per_instance(metric, instance_count)
         expected = instance_count * len(self._starts) * each
-        if self.samples(metric) <= expected:
+        counts = self._instance(metric, "SampleCount")
+        fewest = min(counts.get(start, 0.0) for start in self._starts)
+        besides = self.samples(metric) - expected
+        too_many = math.floor(instance_count * each * (1 + INSTANCE_TOLERANCE))
+        if besides <= instance_count * each and fewest <= too_many:
             return None
         return (
             f"the instance count changed: {metric} has {self.samples(metric):g} samples, "

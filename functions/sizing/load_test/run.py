@@ -63,7 +63,7 @@ def load_test_input(
             "payloads": payload_source(payloads),
             "request_timeout_seconds": REQUEST_TIMEOUT_SECONDS,
             "metric_period_seconds": measurement.metric_period_seconds,
-            "settle_seconds": measurement.settle_seconds,
+            "settle_seconds": measurement.settling_seconds,
             "steady_seconds": measurement.steady_seconds,
             "burst": plan.burst and plan.burst.model_dump(mode="json"),
             "steps": [step.model_dump(mode="json", exclude_none=True) for step in plan.steps],
@@ -82,7 +82,7 @@ def timeout_seconds(plan: LoadTestPlan, measurement: Measurement) -> int:
     """After how long a load test is given up, seconds: its steps and all that may delay them."""
     period = measurement.metric_period_seconds
     steady = math.ceil(measurement.steady_seconds / period) * period
-    warm_up = LONGEST_WARM_UP * measurement.settle_seconds
+    warm_up = LONGEST_WARM_UP * measurement.settling_seconds
     step = warm_up + period + steady
     burst = warm_up + _burst_seconds(plan.burst) if plan.burst else 0.0
     return math.ceil(_START_SECONDS + burst + len(plan.steps) * step + _END_SECONDS)

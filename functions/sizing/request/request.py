@@ -318,6 +318,11 @@ class Limits(_Strict):
     lower_to_quota: bool = False
 
 
+#: SageMaker keeps metrics of a shorter period than a minute for three hours, and a load test is
+#: measured at its end: so long may a step be, that the usual steps of one and its waits fit.
+_LONGEST_FINE_STEP_SECONDS = 1500
+
+
 class Measurement(_Strict):
     """How long each step is held, and how often SageMaker publishes its metrics, seconds."""
 
@@ -332,6 +337,28 @@ class Measurement(_Strict):
             allowed = ", ".join(map(str, METRIC_PERIODS_SECONDS))
             raise ValueError(f"must be one of {allowed}, got {value}")
         return value
+
+    @model_validator(mode="after")
+    def _still_there_when_read(self) -> Measurement:
+        step = self.settle_seconds + self.steady_seconds
+        if self.metric_period_seconds < 60 and step > _LONGEST_FINE_STEP_SECONDS:
+            raise ValueError(
+                f"settle_seconds and steady_seconds must be {_LONGEST_FINE_STEP_SECONDS} or less "
+                f"together, got {step}, or metric_period_seconds 60 or more: CloudWatch keeps "
+                "shorter periods for three hours, and a load test is measured at its end"
+            )
+        return self
+
+    @property
+    def settling_seconds(self) -> int:
+        """How long a step's rate is held before its window, seconds.
+
+        With periods of a minute and more a window may be a single one. When in its period a sample
+        is taken is not documented: it may speak of the time before, which must be this rate's.
+        """
+        if self.metric_period_seconds < 60:
+            return self.settle_seconds
+        return max(self.settle_seconds, self.metric_period_seconds)
 
 
 class Load(_Strict):

@@ -13,12 +13,13 @@ from sizing.errors import MetricsIncomplete
 from sizing.load_test.locust_result import ClockOffset, LocustStep
 from sizing.load_test.measurement import (
     LONGEST_DELAY_SECONDS,
+    SHORT_DELAY_SECONDS,
     Measured,
     Metrics,
     longest_tile,
     observe,
 )
-from sizing.load_test.observation import Observation, Window
+from sizing.load_test.observation import Latency, Observation, Window
 from tests.unit.functions.made_up import facts
 from tests.unit.functions.made_up_metrics import (
     PERIOD,
@@ -133,13 +134,28 @@ class TestFigures:
 
 
 class TestPercentiles:
-    def test_the_highest_of_the_longest_periods_that_tile_the_window(self) -> None:
+    def test_of_a_window_that_is_a_period_they_are_cloudwatchs(self) -> None:
         assert START % 60 == 0  # the window is one minute: asked for as a whole
         assert observed(CloudWatch(p99={START: 500_000.0})).model_latency_ms.p99 == 500
-        later = Window(start=START + 30, end=START + 90)
-        highest = CloudWatch(p99={START + 60: 500_000.0})
-        assert longest_tile(later) == 30
-        assert observed(highest, window=later).model_latency_ms.p99 == 500
+
+    LATER = Window(start=START + 30, end=START + 90)
+
+    def p99(self, at_client: float | None, first: float, second: float) -> float | None:
+        """Of a window of two tiles; a request spends 20 ms outside the model."""
+        assert longest_tile(self.LATER) == 30
+        step = a_step(client_latency_ms=Latency(mean=260, p50=250, p90=310, p99=at_client))
+        tiles = {START + 30: first * 1000, START + 60: second * 1000}
+        seen = observed(CloudWatch(p99=tiles), step, window=self.LATER)
+        return seen.model_latency_ms.p99
+
+    def test_of_another_window_they_are_the_clients_less_network_and_overhead(self) -> None:
+        assert self.p99(440.0, first=390, second=500) == 420
+        assert self.p99(400.0, first=390, second=500) == 390  # not under the lowest of its parts
+        assert self.p99(530.0, first=390, second=500) == 500
+
+    def test_where_the_networks_tail_is_in_them_the_tiles_mean_is_taken(self) -> None:
+        assert self.p99(900.0, first=390, second=500) == 445
+        assert self.p99(None, first=390, second=500) == 445
 
     @pytest.mark.parametrize(
         "start, length, period",
@@ -170,16 +186,14 @@ class TestIncomplete:
     """Data that are missing are waited for, and then make the observation invalid."""
 
     MISSING_ONE = dict.fromkeys(STARTS, 8.0) | {START + 50: 7.0}
+    ONE_SILENT = dict.fromkeys(STARTS, 7.0)
 
     @pytest.mark.parametrize(
         "cloudwatch, what",
         [
             (CloudWatch(without=("CPUUtilization",)), "CPUUtilization has 0 of 48 samples"),
-            (CloudWatch(samples=MISSING_ONE), "7 of 8 instances reported"),
-            (
-                CloudWatch(samples=dict.fromkeys(STARTS[:-1], 8.0)),
-                "0 of 8 instances reported",
-            ),
+            (CloudWatch(samples=ONE_SILENT), "7 of 8 instances reported"),
+            (CloudWatch(samples=dict.fromkeys(STARTS[:-1], 8.0)), "has 40 of 48 samples"),
             (CloudWatch(without=("Invocations",)), "Invocations counts 0"),
             (CloudWatch(requests=970), "Invocations counts 5820, the load generator 6000"),
             (CloudWatch(without=("ModelLatency",)), "ModelLatency has 0 of 6000"),
@@ -194,7 +208,8 @@ class TestIncomplete:
     @pytest.mark.parametrize(
         "cloudwatch, what",
         [
-            (CloudWatch(samples=MISSING_ONE), "7 of 8 instances reported"),
+            (CloudWatch(samples=ONE_SILENT), "7 of 8 instances reported"),
+            (CloudWatch(samples=dict.fromkeys(STARTS[:4], 8.0)), "has 32 of 48 samples"),
             (CloudWatch(requests=970), "Invocations counts 5820, the load generator 6000"),
             (CloudWatch(without=("ModelLatency",)), "ModelLatency has 0 of 6000"),
         ],
@@ -204,6 +219,23 @@ class TestIncomplete:
     ) -> None:
         seen = observed(cloudwatch, waited_seconds=LONGEST_DELAY_SECONDS + 1)
         assert what in str(seen.invalid)
+
+    def test_a_sample_that_may_be_late_is_waited_for_a_while_and_then_does_without(self) -> None:
+        with pytest.raises(MetricsIncomplete, match="47 of 48 samples"):
+            observed(CloudWatch(samples=self.MISSING_ONE), waited_seconds=SHORT_DELAY_SECONDS)
+        seen = observed(
+            CloudWatch(samples=self.MISSING_ONE), waited_seconds=SHORT_DELAY_SECONDS + 1
+        )
+        assert (seen.invalid, seen.samples, seen.instances_reporting) == (None, 47, 7)
+
+    @pytest.mark.parametrize("more", [-1, 1])
+    def test_instances_may_publish_once_more_or_less_in_a_window(self, more: int) -> None:
+        one = dict.fromkeys(STARTS, 1.0) | {START: 1.0 + more}
+        step = a_step()
+        seen = observed(
+            CloudWatch(instances=1, samples=one), step, instances=1, waited_seconds=10_000
+        )
+        assert (seen.invalid, seen.samples) == (None, 6 + more)
 
     def test_without_any_utilization_there_is_no_observation_ever(self) -> None:
         with pytest.raises(MetricsIncomplete):
@@ -244,9 +276,22 @@ class TestInvalid:
         assert observed(CloudWatch(errors_5xx=98, errors_4xx=2), step).invalid is None
 
     def test_an_instance_that_joined(self) -> None:
+        seen = observed(CloudWatch(samples=dict.fromkeys(STARTS, 9.0)))
+        assert str(seen.invalid).startswith("the instance count changed: CPUUtilization has 54")
+        half = dict.fromkeys(STARTS, 8.0) | dict.fromkeys(STARTS[3:], 11.0)
+        seen = observed(CloudWatch(samples=half))
+        assert str(seen.invalid).startswith("the instance count changed: CPUUtilization has 57")
+
+    def test_one_sample_more_of_an_instance_is_its_phase(self) -> None:
         samples = dict.fromkeys(STARTS, 8.0) | {START + 40: 9.0, START + 50: 9.0}
         seen = observed(CloudWatch(samples=samples))
-        assert str(seen.invalid).startswith("the instance count changed: CPUUtilization has 50")
+        assert (seen.invalid, seen.samples) == (None, 50)
+
+    def test_a_sample_of_each_gpu_is_not_divided_by_their_number_again(self) -> None:
+        each = dict.fromkeys(STARTS, 32.0)
+        seen = observed(CloudWatch(gpu=65.0, gpu_samples=each), instance_type=GPU_TYPE)
+        assert (seen.utilization_resource, seen.utilization_percent) == ("GPU", 65.0)
+        assert seen.invalid is None
 
     def test_instances_may_publish_more_often_than_the_period(self) -> None:
         twice = dict.fromkeys(STARTS, 16.0)
