@@ -70,6 +70,7 @@ def handler(event: MeasureEvent, _context: LambdaContext) -> dict[str, Any]:
             instance_count=event.plan.instance_count,
             purpose=event.plan.purpose,
             saturation_tps=result.saturation and result.saturation.tps,
+            saturation_bounded=result.saturation is not None and result.saturation.bounded,
             observations=observations,
             workers=event.plan.workers,
             worker_vcpus=event.plan.worker_vcpus,
@@ -96,7 +97,7 @@ def _observations(
     event: MeasureEvent, result: LocustResult, waited_seconds: float
 ) -> tuple[Observation, ...]:
     facts = event.sizing.facts(event.plan.instance_type)
-    period = event.sizing.request.measurement.metric_period_seconds
+    period = event.sizing.request.measurement.period_seconds
     changed = endpoints.change_from(event.endpoint_name, event.plan.instance_count)
     observations = []
     for step in result.steps:

@@ -286,15 +286,20 @@ class Leader:
         start = self._time.epoch() + _AHEAD
         for step in spec.steps:
             rate = step.offered_tps
-            if rate is None:
+            if step.saturation_fraction is not None:
                 assert best is not None
-                assert step.saturation_fraction is not None
-                rate = best.achieved_tps * step.saturation_fraction
+                most = best.achieved_tps * step.saturation_fraction
+                if rate is not None and rate > most:
+                    continue  # more than is known to be served
+                rate = rate or most
+            assert rate is not None
             planned = result.Step(rate, step.saturation_fraction, self._window(start))
             self._test.steps.append(planned)
             start = planned.window.steady_end
+        if not self._test.steps:
+            return
         self._follow(self._test.steps)
-        for index in range(len(spec.steps)):
+        for index in range(len(self._test.steps)):
             # The local run's progress display reads this line.
             log.info("Step %d: %.1f/s", index + 1, self._test.steps[index].offered_tps)
             self._settle_step(index)

@@ -55,7 +55,10 @@ class BurstSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StepSpec(Struct, frozen=True, forbid_unknown_fields=True):
-    """A plateau of constant offered rate: absolute, or a fraction of the saturation rate."""
+    """A plateau of constant offered rate: absolute, or a fraction of the saturation rate.
+
+    With both it is the absolute rate, and is left out where that is over the fraction.
+    """
 
     offered_tps: PositiveFloat | None = None
     saturation_fraction: PositiveFloat | None = None
@@ -102,9 +105,9 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
         if self.streaming and self.target_model is not None:
             raise ValueError("target_model: response streams have no such parameter")
         for index, step in enumerate(self.steps):
-            if (step.offered_tps is None) == (step.saturation_fraction is None):
+            if step.offered_tps is None and step.saturation_fraction is None:
                 raise ValueError(
-                    f"steps[{index}]: exactly one of offered_tps, saturation_fraction is needed"
+                    f"steps[{index}]: one of offered_tps, saturation_fraction is needed"
                 )
             if step.saturation_fraction is not None and self.burst is None:
                 raise ValueError(f"steps[{index}]: saturation_fraction needs a burst")

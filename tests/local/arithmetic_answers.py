@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from sizing.load_test.observation import Verdict
-from sizing.load_test.plan import Purpose
 from sizing.result.result import CandidateResult, Recommendation, Result
 from sizing.search.answer import CandidateStatus, Status
 
@@ -40,9 +39,7 @@ def _recommended(result: Result) -> tuple[Recommendation, CandidateResult, Verdi
     assert found is not None
     (candidate,) = [each for each in result.candidates if each.instance_type == found.instance_type]
     *_, verdict = [
-        each.verdict
-        for each in candidate.load_tests
-        if each.instance_count == found.instance_count and each.purpose is Purpose.VERIFY
+        each.verdict for each in candidate.load_tests if each.instance_count == found.instance_count
     ]
     return found, candidate, verdict
 

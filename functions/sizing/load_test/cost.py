@@ -54,7 +54,7 @@ class Estimate:
 
 def step_seconds(measurement: Measurement) -> float:
     """Length of one step, settling included, seconds: whole metric periods follow on another."""
-    period = measurement.metric_period_seconds
+    period = measurement.period_seconds
     settle = math.ceil(measurement.settling_seconds / period) * period
     return settle + math.ceil(measurement.steady_seconds / period) * period
 
@@ -63,7 +63,7 @@ def load_test_seconds(sizing: Sizing, plan: LoadTestPlan) -> float:
     """How long requests are sent in a load test, seconds."""
     measurement = sizing.request.measurement
     seconds = len(plan.steps) * step_seconds(measurement)
-    seconds += measurement.metric_period_seconds + _DRAIN_SECONDS
+    seconds += measurement.period_seconds + _DRAIN_SECONDS
     if plan.burst is not None:
         # The endpoint is warmed up first.
         seconds += measurement.settle_seconds + _BURST_STAGES * plan.burst.stage_seconds

@@ -119,7 +119,7 @@ def measured_tps_per_vcpu(seen: Sequence[LoadTestRecord]) -> float | None:
         vcpus = record.workers * record.worker_vcpus
         steps = sorted(
             (step.achieved_tps / vcpus, step.workers.cpu_percent_max)
-            for step in record.observations
+            for step in record.within_reach
             if step.invalid is None and step.achieved_tps > 0
         )
         if not steps or steps[-1][1] < _IDLE_CPU_PERCENT:

@@ -32,6 +32,8 @@ class Saturation(_Frozen):
 
     #: Best rate of successful answers of a stage, per second.
     tps: float
+    #: Whether it ended while throughput still grew: at the most requests at once, or by errors.
+    bounded: bool = False
 
 
 class ClockOffset(_Frozen):

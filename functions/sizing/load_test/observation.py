@@ -185,6 +185,9 @@ class LoadTestRecord(_Frozen):
     purpose: Purpose
     #: Highest rate of successful answers that the burst saw, per second.
     saturation_tps: float | None = None
+    #: Whether the burst ended at a bound of the load generator's while throughput still grew: then
+    #: nothing was saturated.
+    saturation_bounded: bool = False
     #: One for each step that has a steady window, in the order they ran.
     observations: tuple[Observation, ...] = ()
     workers: int = 1
@@ -199,3 +202,15 @@ class LoadTestRecord(_Frozen):
     cause: str | None = None
     #: Where the load test's files are: s3://bucket/prefix.
     files: str = ""
+
+    @property
+    def within_reach(self) -> tuple[Observation, ...]:
+        """The observations but those over the rate that the burst found, which tell no more."""
+        most = self.saturation_tps
+        if self.purpose is Purpose.VERIFY or most is None or self.saturation_bounded:
+            return self.observations
+        return tuple(
+            seen
+            for seen in self.observations
+            if seen.offered_tps <= most or seen.achieved_tps >= most
+        )

@@ -25,7 +25,10 @@ class Burst(BaseModel):
 
 
 class Step(BaseModel):
-    """A plateau of constant offered rate: absolute, or a fraction of the saturation rate."""
+    """A plateau of constant offered rate: absolute, or a fraction of the saturation rate.
+
+    With both it is the absolute rate, and is left out where that is over the fraction.
+    """
 
     model_config = ConfigDict(frozen=True)
 

@@ -62,7 +62,7 @@ def load_test_input(
             "accept": payloads.accept,
             "payloads": payload_source(payloads),
             "request_timeout_seconds": REQUEST_TIMEOUT_SECONDS,
-            "metric_period_seconds": measurement.metric_period_seconds,
+            "metric_period_seconds": measurement.period_seconds,
             "settle_seconds": measurement.settling_seconds,
             "steady_seconds": measurement.steady_seconds,
             "burst": plan.burst and plan.burst.model_dump(mode="json"),
@@ -80,7 +80,7 @@ def payload_source(payloads: Payloads) -> dict[str, Any]:
 
 def timeout_seconds(plan: LoadTestPlan, measurement: Measurement) -> int:
     """After how long a load test is given up, seconds: its steps and all that may delay them."""
-    period = measurement.metric_period_seconds
+    period = measurement.period_seconds
     steady = math.ceil(measurement.steady_seconds / period) * period
     warm_up = LONGEST_WARM_UP * measurement.settling_seconds
     step = warm_up + period + steady

@@ -318,8 +318,8 @@ class Limits(_Strict):
     lower_to_quota: bool = False
 
 
-#: SageMaker keeps metrics of a shorter period than a minute for three hours, and a load test is
-#: measured at its end: so long may a step be, that the usual steps of one and its waits fit.
+#: CloudWatch keeps periods under a minute for three hours, and a load test is measured at its end:
+#: with steps so long, seconds, the first of them may be gone by then.
 _LONGEST_FINE_STEP_SECONDS = 1500
 
 
@@ -338,16 +338,15 @@ class Measurement(_Strict):
             raise ValueError(f"must be one of {allowed}, got {value}")
         return value
 
-    @model_validator(mode="after")
-    def _still_there_when_read(self) -> Measurement:
+    @property
+    def period_seconds(self) -> int:
+        """The period that metrics are read by, and that windows are whole multiples of, seconds.
+
+        SageMaker's shorter ones are kept for three hours only, and then as minutes.
+        """
         step = self.settle_seconds + self.steady_seconds
-        if self.metric_period_seconds < 60 and step > _LONGEST_FINE_STEP_SECONDS:
-            raise ValueError(
-                f"settle_seconds and steady_seconds must be {_LONGEST_FINE_STEP_SECONDS} or less "
-                f"together, got {step}, or metric_period_seconds 60 or more: CloudWatch keeps "
-                "shorter periods for three hours, and a load test is measured at its end"
-            )
-        return self
+        finest = 60 if step > _LONGEST_FINE_STEP_SECONDS else 0
+        return max(self.metric_period_seconds, finest)
 
     @property
     def settling_seconds(self) -> int:
@@ -356,9 +355,9 @@ class Measurement(_Strict):
         With periods of a minute and more a window may be a single one. When in its period a sample
         is taken is not documented: it may speak of the time before, which must be this rate's.
         """
-        if self.metric_period_seconds < 60:
+        if self.period_seconds < 60:
             return self.settle_seconds
-        return max(self.settle_seconds, self.metric_period_seconds)
+        return max(self.settle_seconds, self.period_seconds)
 
 
 class Load(_Strict):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sizing.catalogue.burstable import baseline_percent
 from sizing.catalogue.instance import InstanceFacts
-from sizing.request.request import Request
+from sizing.request.request import Band, Request
 
 
 class Sizing(BaseModel):
@@ -37,6 +38,20 @@ class Sizing(BaseModel):
         lowered = self.facts(instance_type).max_instances
         limit = self.request.limits.max_instances
         return limit if lowered is None else min(limit, lowered)
+
+    def request_for(self, instance_type: str) -> Request:
+        """The request as it applies to a candidate.
+
+        A burstable type holds a part of its CPU for good, and a load test of minutes may run on
+        credits: the band is that of the part.
+        """
+        baseline = baseline_percent(instance_type)
+        if baseline is None:
+            return self.request
+        asked = self.request.target.utilization_percent
+        band = Band(min=asked.min * baseline / 100, max=asked.max * baseline / 100)
+        target = self.request.target.model_copy(update={"utilization_percent": band})
+        return self.request.model_copy(update={"target": target})
 
     def facts(self, instance_type: str) -> InstanceFacts:
         """The facts of a candidate.

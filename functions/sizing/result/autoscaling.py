@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sizing.catalogue.burstable import is_burstable
 from sizing.clean_up.names import VARIANT_NAME
+from sizing.search.answer import SATURATION_SHARE
 
 #: Predefined metrics of Application Auto Scaling for one variant: invocations per minute and
 #: instance, published every minute; requests in flight in one container, every 10 s.
@@ -87,16 +88,19 @@ def advise(
     instance_count: int,
     max_instances: int,
     tps_per_instance: float | None,
+    most_tps: float | None = None,
     saturation_tps: float | None = None,
     model_latency_ms: float | None = None,
 ) -> Autoscaling | None:
-    """The policy that keeps an endpoint's utilization at the middle of the band.
+    """The policy that keeps an endpoint's utilization at the middle of the band, within all limits.
 
     Args:
         instance_type: The recommended type.
         instance_count: The recommended count, which serves the target rate.
         max_instances: The request's ``limits.max_instances``.
         tps_per_instance: What one instance serves at the middle of the band, per second.
+        most_tps: What one instance serves within its limits of latency, errors and what its
+            container can take, per second; None if that is unknown.
         saturation_tps: What one instance serves at the most, per second; None if unknown.
         model_latency_ms: Mean ModelLatency under the target, milliseconds; None if unknown.
 
@@ -105,6 +109,8 @@ def advise(
     """
     if tps_per_instance is None or tps_per_instance <= 0 or is_burstable(instance_type):
         return None
+    caps = (most_tps, None if saturation_tps is None else SATURATION_SHARE * saturation_tps)
+    tps_per_instance = min([tps_per_instance, *(cap for cap in caps if cap)])
     advice = Autoscaling(
         target_value=_significant(tps_per_instance * _SECONDS_PER_MINUTE),
         min_capacity=min(_LEAST_INSTANCES, instance_count),

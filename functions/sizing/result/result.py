@@ -446,6 +446,7 @@ def _recommendation(
             instance_count=count,
             max_instances=_most_instances(sizing, outcome.instance_type) or count,
             tps_per_instance=outcome.tps_per_instance_at_band_middle,
+            most_tps=outcome.most_tps_per_instance,
             saturation_tps=max(saturation, default=None),
             model_latency_ms=seen.model_latency_ms.mean,
         ),
@@ -503,7 +504,7 @@ def _load_test_verdict(sizing: Sizing | None, record: LoadTestRecord) -> Verdict
     steps = record.observations
     if sizing is None or not steps:
         return steps[-1].verdict if steps else None
-    target = sizing.request.target
+    target = sizing.request_for(record.instance_type).target
     if record.purpose is Purpose.VERIFY:
         # Neighbours that went well do not make good a spoilt step at the target.
         nearest = min(abs(each.offered_tps - target.tps) for each in steps)

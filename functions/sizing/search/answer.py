@@ -15,6 +15,10 @@ from sizing.search.seen import Trial
 
 #: Standard errors that bound the interval of counts which noise can't tell apart (two-sided 90 %).
 INTERVAL = 1.645
+#: Standard errors of room at the rate that autoscaling is advised to hold (one-sided 99 %).
+SAFE = 2.326
+#: And its largest share of the saturation rate.
+SATURATION_SHARE = 0.9
 
 
 class Status(StrEnum):
@@ -59,6 +63,9 @@ class CandidateOutcome(BaseModel):
     limiting_resource: str | None = None
     #: Requests per second of one instance at the middle of the band, as measured (from the fit).
     tps_per_instance_at_band_middle: float | None = None
+    #: Most of one instance within all limits, of latency and of what it can serve at all, with room
+    #: for doubt; per second. Autoscaling must not go beyond.
+    most_tps_per_instance: float | None = None
     hourly_cost_usd: float | None = None
     diagnosis: tuple[Diagnosis, ...] = ()
 
@@ -97,26 +104,29 @@ def verified(known: Known, count: int, reason: str) -> CandidateOutcome:
         in_band=band.min <= seen.utilization_percent <= band.max,
         limiting_resource=limiting,
         tps_per_instance_at_band_middle=_tps_at_middle(known, count),
+        most_tps_per_instance=_most_tps(known, count),
         hourly_cost_usd=hourly_cost(known.seen.facts, count),
         diagnosis=diagnose(known, trial),
     )
 
 
 def known_to_serve(known: Known, limit: str) -> CandidateOutcome | None:
-    """The smallest count that was seen to serve the target in the band; None if none was.
+    """The smallest count that was seen to serve the target; None if none was.
 
     For where a limit keeps the search from going on: a smaller count, or certainty about this
-    one, would have taken another load test.
+    one, would have taken another load test. A count in the band goes before one under it.
     """
     band = known.seen.request.target.utilization_percent
-    counts = [
-        count
-        for count, trial in known.seen.trials.items()
-        if trial.serves and trial.observation.utilization_percent >= band.min
-    ]
-    if not counts:
+    serving = {count: trial for count, trial in known.seen.trials.items() if trial.serves}
+    if not serving:
         return None
-    count = min(known.accepted & set(counts), default=max(counts))
+    in_band = {
+        count
+        for count, trial in serving.items()
+        if trial.observation.utilization_percent >= band.min
+    }
+    counts = in_band or set(serving)
+    count = min(known.accepted & counts, default=max(counts))
     shown = known.seen.trials[count].observation.utilization_percent
     reason = f"{shown:.1f} % at the full target; {limit} kept other counts from being tried"
     return verified(known, count, reason)
@@ -241,6 +251,16 @@ def _tps_at_middle(known: Known, count: int) -> float | None:
         return None
     middle = known.seen.request.target.utilization_percent.middle
     return known.prediction.utilization.tps_at(middle, count)
+
+
+def _most_tps(known: Known, count: int) -> float | None:
+    """What one instance of so many serves within all limits, per second."""
+    predicted = known.predicted
+    if predicted is None:
+        return None
+    most = predicted.most_within_limits(count, SAFE)
+    saturation = known.seen.saturation_tps
+    return most if saturation is None else min(most, SATURATION_SHARE * saturation)
 
 
 def hourly_cost(facts: InstanceFacts, count: int | None) -> float | None:

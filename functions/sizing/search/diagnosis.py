@@ -9,7 +9,7 @@ from sizing.load_test.observation import Observation, Verdict
 from sizing.load_test.verdict import THROTTLED
 from sizing.request.request import Target
 from sizing.search.known import Known
-from sizing.search.seen import Trial
+from sizing.search.seen import FILLED_PERCENT, Stray, Trial
 
 #: Under this utilization at the target a smaller type is worth a look, percent.
 HARDLY_USED_PERCENT = 30.0
@@ -17,6 +17,13 @@ NEARLY_FULL_PERCENT = 85.0
 #: An instance this much hotter than the mean is worth knowing of, relative.
 HOTTER = 0.10
 SATURATED_PERCENT = 90.0
+
+_STRAY_ADVICE = {
+    Stray.COLD_START: "It is no limit of the load: warm the model up before it answers /ping, or "
+    "expect as much of every new instance",
+    Stray.STALL: "It is no limit of the load: look for what the container does then (garbage "
+    "collection, a reload, a restart); clients should repeat such requests",
+}
 
 
 class Diagnosis(BaseModel):
@@ -39,13 +46,14 @@ def diagnose(known: Known, trial: Trial | None) -> tuple[Diagnosis, ...]:
     found = [
         *_container(known),
         *_errors(known),
+        *_strays(known),
         *_memory(known),
     ]
     if trial is not None:
         seen = trial.observation
         found += [
             *_burstable(known, seen),
-            *_hardly_used(seen, trial.instances),
+            *_hardly_used(known, seen, trial.instances),
             *_overhead(seen),
             *_network(seen),
             *_hot_instance(seen),
@@ -82,8 +90,15 @@ def _container(known: Known) -> list[Diagnosis]:
 
 def _errors(known: Known) -> list[Diagnosis]:
     target = known.seen.request.target
-    observations = [step.observation for step in known.seen.steps]
-    failing = [seen for seen in observations if seen.error_percent > target.error_percent]
+    # Over what the container can take they are its limit's, which is told already.
+    most = known.seen.served_tps if known.seen.container_bound else 0.0
+    failing = [
+        step.observation
+        for step in known.seen.steps
+        if step.stray is None
+        and step.tally.breaks_error_limit(target)
+        and not 0 < most < step.offered_per_instance
+    ]
     found = []
     saturated = [seen for seen in failing if seen.utilization_percent >= SATURATED_PERCENT]
     if saturated:
@@ -140,7 +155,50 @@ def _errors(known: Known) -> list[Diagnosis]:
     return found
 
 
+def _strays(known: Known) -> list[Diagnosis]:
+    """Faults that had nothing to do with the load, one of each kind."""
+    found = []
+    for kind in Stray:
+        steps = [step for step in known.seen.strays if step.stray is kind]
+        if not steps:
+            continue
+        worst = max(steps, key=lambda step: step.tally.failed + step.tally.unanswered)
+        lacking = 100 * (worst.tally.failed + worst.tally.unanswered) / worst.tally.due
+        found.append(
+            Diagnosis(
+                finding=(
+                    f"A {kind}: {lacking:.2g} % of the requests failed or were late at "
+                    f"{worst.offered_per_instance:.4g} TPS an instance, where as many and more "
+                    "were served at another time"
+                ),
+                figures={
+                    "lacking_percent": lacking,
+                    "offered_tps": worst.observation.offered_tps,
+                    "steps": float(len(steps)),
+                },
+                advice=_STRAY_ADVICE[kind],
+            )
+        )
+    slow = [step.observation for step in known.seen.steps if step.slow]
+    if slow:
+        worst_p99 = max(seen.model_latency_ms.p99 or 0.0 for seen in slow)
+        found.append(
+            Diagnosis(
+                finding=(
+                    f"A stall: p99 was {worst_p99:.0f} ms at a rate that was answered much faster "
+                    "at another time"
+                ),
+                figures={"model_latency_p99_ms": worst_p99, "steps": float(len(slow))},
+                advice=_STRAY_ADVICE[Stray.STALL],
+            )
+        )
+    return found
+
+
 def _memory(known: Known) -> list[Diagnosis]:
+    lightest = min((step.tps_per_instance for step in known.seen.steps), default=0.0)
+    idle = [step for step in known.seen.steps if step.tps_per_instance <= lightest]
+    at_rest = known.seen.memory_in_use(idle)
     return [
         Diagnosis(
             finding=f"{name[0].upper()}{name[1:]} is {percent:.0f} % full",
@@ -148,8 +206,10 @@ def _memory(known: Known) -> list[Diagnosis]:
             advice=f"Take a type with more {name}, or fewer workers in the container: an "
             "instance that runs out is lost",
         )
-        for name, percent in known.seen.memory_in_use.items()
+        for name, percent in known.seen.memory_in_use(known.seen.steps).items()
         if percent >= NEARLY_FULL_PERCENT
+        # What a framework takes of a GPU's memory when it starts does not tell what it needs.
+        and (name != "GPU memory" or percent - at_rest[name] >= FILLED_PERCENT)
     ]
 
 
@@ -158,29 +218,40 @@ def _burstable(known: Known, seen: Observation) -> list[Diagnosis]:
     if not burstable.is_burstable(instance_type):
         return []
     baseline = burstable.baseline_percent(instance_type)
-    if baseline is not None and seen.utilization_percent <= baseline:
-        return []
-    figures = {"utilization_percent": seen.utilization_percent}
-    holds = "a part of its CPU"
     if baseline is not None:
-        figures["baseline_utilization_percent"] = baseline
-        holds = f"{baseline:g} % of its CPU"
+        band = known.seen.request.target.utilization_percent
+        return [
+            Diagnosis(
+                finding=(
+                    f"{instance_type} is burstable: it holds {baseline:g} % of its CPU for good, "
+                    f"and is sized for that: {band.min:g} to {band.max:g} % is the band"
+                ),
+                figures={
+                    "utilization_percent": seen.utilization_percent,
+                    "baseline_utilization_percent": baseline,
+                },
+                advice="More than that lasts only while CPU credits do: a type of fixed "
+                "performance, such as ml.m5 or ml.c5, is mostly cheaper for a steady load",
+            )
+        ]
     return [
         Diagnosis(
             finding=(
-                f"{instance_type} is burstable: it holds {holds} for good, and the target takes "
-                f"{seen.utilization_percent:.0f} %"
+                f"{instance_type} is burstable: it holds a part of its CPU for good, and the "
+                f"target takes {seen.utilization_percent:.0f} %"
             ),
-            figures=figures,
+            figures={"utilization_percent": seen.utilization_percent},
             advice="CPU credits carried this load test, and a longer load uses them up: take a "
-            "type of fixed performance, such as ml.m5 or ml.c5, or a band under the baseline",
+            "type of fixed performance, such as ml.m5 or ml.c5",
         )
     ]
 
 
-def _hardly_used(seen: Observation, instances: int) -> list[Diagnosis]:
+def _hardly_used(known: Known, seen: Observation, instances: int) -> list[Diagnosis]:
     if seen.utilization_percent >= HARDLY_USED_PERCENT:
         return []
+    if burstable.is_burstable(known.seen.facts.instance_type):
+        return []  # it holds no more
     if seen.verdict in (Verdict.CONTAINER_LIMITED, Verdict.LATENCY_LIMITED):
         return []  # a smaller type does not mend what keeps this one idle
     return [

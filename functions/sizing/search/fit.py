@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 #: Utilization at which the fitted cost is anchored, percent: the middle of the usual band.
 ANCHOR_PERCENT = 65.0
@@ -41,6 +42,8 @@ ASSUMED_WEIGHT = 1.0
 OUT_OF_REACH_PERCENT = 1000.0
 LEAST_STEEPNESS = 0.05
 CLOSE = 1e-12
+
+NORMAL = NormalDist()
 
 Matrix = list[list[float]]
 
@@ -73,6 +76,11 @@ class UtilizationFit:
 
     mean: tuple[float, float, float]
     covariance: tuple[tuple[float, float, float], ...]
+    #: Logarithm of how probable the points are, but for a constant: compares assumed noises.
+    log_evidence: float = 0.0
+    #: Squared deviations of points and coefficients from what was expected, in squared standard
+    #: errors: about the number of points where the assumed noise is right.
+    deviation: float = 0.0
 
     def tps_at(self, utilization_percent: float, instances: int = 1) -> float:
         """Rate at which one instance of a fleet shows that utilization, requests per second."""
@@ -113,7 +121,7 @@ def fit_utilization(points: Sequence[UtilizationPoint]) -> UtilizationFit:
     Raises:
         ValueError: There are no points.
     """
-    mean, covariance = _regress(
+    mean, covariance, log_evidence, deviation = _regress(
         rows=[_row(point.utilization_percent, point.instances) for point in points],
         values=[math.log(point.utilization_percent / point.tps_per_instance) for point in points],
         noises=[point.noise for point in points],
@@ -124,6 +132,8 @@ def fit_utilization(points: Sequence[UtilizationPoint]) -> UtilizationFit:
     return UtilizationFit(
         mean=(mean[0], mean[1], mean[2]),
         covariance=tuple((row[0], row[1], row[2]) for row in covariance),
+        log_evidence=log_evidence,
+        deviation=deviation,
     )
 
 
@@ -182,7 +192,7 @@ def latency_at(points: Sequence[LatencyPoint], load: float, instances: int) -> t
     distances = [_queueing(point.load) - at for point in points]
     reach = sorted(abs(distance) for distance in distances)[:NEIGHBOURS][-1]
     width = min(max(reach, NARROWEST), WIDEST)
-    mean, covariance = _regress(
+    mean, covariance, _, _ = _regress(
         rows=[
             (1.0, distance, 1 / instances - 1 / point.instances)
             for point, distance in zip(points, distances, strict=True)
@@ -200,14 +210,24 @@ def latency_at(points: Sequence[LatencyPoint], load: float, instances: int) -> t
     return math.exp(mean[0]), math.sqrt(covariance[0][0])
 
 
-def p99_noise(p50_ms: float, p99_ms: float) -> float:
+def p99_noise(p50_ms: float, p99_ms: float, p90_ms: float | None = None) -> float:
     """Standard error of a 99th percentile, relative, times the square root of the latencies' count.
 
     The error of a quantile q is sqrt(q(1-q)/N) / f (Stuart and Ord, Kendall's Advanced Theory of
-    Statistics, 10.10), with the density f of an exponential tail through p50 and p99.
+    Statistics, 10.10), with the density f at the p99 of a tail through it and through the p90, or
+    the p50 where there is none: of an exponential or a lognormal one, whichever is the heavier. The
+    p50 alone tells that of tails heavier than an exponential one's only.
     """
-    scale = max(p99_ms - p50_ms, 0.01 * p99_ms) / math.log(50)
-    return math.sqrt(0.99 / 0.01) * scale / p99_ms
+    lower, below = (p50_ms, 0.5) if p90_ms is None else (p90_ms, 0.9)
+    lower = min(max(lower, 0.0), 0.99 * p99_ms)
+    scale = (p99_ms - lower) / math.log((1 - below) / 0.01) / p99_ms
+    heavy = p99_ms > 1.01 * lower * math.log(0.01) / math.log(1 - below)
+    if lower > 0 and (heavy or p90_ms is not None):
+        # Over p99: sigma / density of the standard normal there, times 0.01.
+        at = NORMAL.inv_cdf(0.99)
+        sigma = math.log(p99_ms / lower) / (at - NORMAL.inv_cdf(below))
+        scale = max(scale, 0.01 * sigma / NORMAL.pdf(at))
+    return math.sqrt(0.99 / 0.01) * scale
 
 
 def pooled_noise(assumed: float, scatter: Sequence[tuple[float, int]]) -> float:
@@ -230,7 +250,7 @@ def _regress(
     groups: Sequence[int],
     priors: Sequence[tuple[float, float]],
     common: float,
-) -> tuple[list[float], Matrix]:
+) -> tuple[list[float], Matrix, float, float]:
     """Bayesian linear regression with noise of each point and noise common to its group.
 
     Args:
@@ -242,7 +262,8 @@ def _regress(
         common: Standard deviation of the noise common to a group.
 
     Returns:
-        Posterior mean and covariance of the coefficients.
+        Posterior mean and covariance of the coefficients; the logarithm of the evidence (the same,
+        eq. 3.77) but for a constant, and the squared deviations in it.
 
     Raises:
         ValueError: There are no points.
@@ -256,21 +277,33 @@ def _regress(
     deviations = [deviation for _, deviation in priors] + [common] * len(group_index)
     normal: Matrix = [[0.0] * size for _ in range(size)]
     right = []
+    square = spread = 0.0
     for i, (mean, deviation) in enumerate(zip(means, deviations, strict=True)):
         normal[i][i] = deviation**-2
         right.append(mean * deviation**-2)
+        square += (mean / deviation) ** 2
+        spread += 2 * math.log(deviation)
     for row, value, noise, group in zip(rows, values, noises, groups, strict=True):
         factors = [*row, *([0.0] * len(group_index))]
         factors[known + group_index[group]] = 1.0
         weight = max(noise, LEAST_NOISE) ** -2
+        square += weight * value**2
+        spread -= math.log(weight)
         for i, factor in enumerate(factors):
             if factor:
                 right[i] += weight * factor * value
                 for j, other in enumerate(factors):
                     normal[i][j] += weight * factor * other
-    covariance = _inverse(normal)
-    coefficients = [_dot(row, right) for row in covariance[:known]]
-    return coefficients, [row[:known] for row in covariance[:known]]
+    covariance, log_determinant = _inverse(normal)
+    coefficients = [_dot(row, right) for row in covariance]
+    square -= _dot(coefficients, right)
+    log_evidence = -(square + spread + log_determinant) / 2
+    return (
+        coefficients[:known],
+        [row[:known] for row in covariance[:known]],
+        log_evidence,
+        square,
+    )
 
 
 def _row(utilization_percent: float, instances: int) -> tuple[float, float, float]:
@@ -285,17 +318,19 @@ def _dot(left: Sequence[float], right: Sequence[float]) -> float:
     return sum(a * b for a, b in zip(left, right, strict=True))
 
 
-def _inverse(matrix: Matrix) -> Matrix:
-    """Inverse of a small positive definite matrix, by Gauss-Jordan elimination."""
+def _inverse(matrix: Matrix) -> tuple[Matrix, float]:
+    """Inverse and log determinant of a small positive definite matrix, by Gauss-Jordan."""
     size = len(matrix)
     work = [[*row, *(1.0 if i == j else 0.0 for j in range(size))] for i, row in enumerate(matrix)]
+    log_determinant = 0.0
     for column in range(size):
         pivot = max(range(column, size), key=lambda i: abs(work[i][column]))
         work[column], work[pivot] = work[pivot], work[column]
         scale = work[column][column]
+        log_determinant += math.log(abs(scale))
         work[column] = [value / scale for value in work[column]]
         for i in range(size):
             factor = work[i][column]
             if i != column and factor:
                 work[i] = [a - factor * b for a, b in zip(work[i], work[column], strict=True)]
-    return [row[size:] for row in work]
+    return [row[size:] for row in work], log_determinant

@@ -11,7 +11,12 @@ import math
 from dataclasses import dataclass
 
 from sizing.load_test.plan import LoadTestPlan, Purpose
-from sizing.load_test.verdict import barely_short, mostly_throttled, usable
+from sizing.load_test.verdict import (
+    SURELY_SHORT_SHARE,
+    mostly_throttled,
+    usable,
+    used_up,
+)
 from sizing.request.sizing import Sizing
 from sizing.search.answer import (
     CandidateOutcome,
@@ -45,6 +50,8 @@ CHANCE_AGAINST_PRIOR = 0.5
 ENOUGH_LOAD_TESTS = 6
 #: Lowest rate per instance that is predicted for, as a share of the lowest that was seen.
 LEAST_SHARE_OF_SEEN = 0.7
+#: Share of the requests that may have failed in a stall or on a cold instance.
+DOUBTFUL_ERRORS = 0.25
 #: How often a load test is repeated for the same reason.
 REPEATS_WHEN_INVALID = 1
 REPEATS_WHEN_CLIENT_LIMITED = 3
@@ -108,10 +115,8 @@ def _repeated(sizing: Sizing, known: Known, driven: float | None) -> CandidateSt
         if (each.instance_count, each.purpose) == (last.instance_count, last.purpose)
     ]
     useful = [seen for seen in needed if usable(seen)]
-    short = last.purpose is Purpose.VERIFY and all(
-        barely_short(sizing.request.target, seen) for seen in useful
-    )
-    if last.error is not None or (useful and not (short and len(alike) == 1)):
+    doubtful = _doubtful(known) if last.purpose is Purpose.VERIFY and len(alike) == 1 else None
+    if last.error is not None or (useful and doubtful is None):
         return None
     limited = [seen for seen in needed if seen.client_limited is not None]
     if limited:
@@ -121,9 +126,8 @@ def _repeated(sizing: Sizing, known: Known, driven: float | None) -> CandidateSt
             reason = f"{why}; load.workers is set to {last.workers}: raise it or leave it out"
             return closed(known, CandidateStatus.FAILED, reason)
         workers = last.workers * 2
-    elif useful:
-        share = 100 * useful[0].achieved_tps / useful[0].offered_tps
-        why = f"{share:.1f} % were answered in time, without errors: a stall, or too few instances"
+    elif doubtful is not None:
+        why = f"{doubtful}: a stall, or too few instances"
         allowed = REPEATS_WHEN_INVALID
         workers = last.workers
     else:
@@ -139,6 +143,39 @@ def _repeated(sizing: Sizing, known: Known, driven: float | None) -> CandidateSt
     count = last.instance_count
     plan = verification_plan(sizing, known, count, driven, f"repeated: {why}", at_least=workers)
     return _open(known, plan, count)
+
+
+def _doubtful(known: Known) -> str | None:
+    """What went wrong in the latest load test's steps at the full target, if it may be no sign.
+
+    It may be none where all of them failed a little while the hardware was not used up: one stall
+    or cold instance does that as well, and too few instances would do it again.
+    """
+    target = known.seen.request.target
+    held = [
+        step
+        for step in known.seen.steps
+        if step.load_test == len(known.seen.records) - 1
+        and is_full_target(target, step.observation)
+    ]
+    if not held or not all(step.fails for step in held):
+        return None
+    for step in held:
+        if step.stray is not None:
+            continue  # a higher rate was served
+        seen, counted = step.observation, step.tally
+        lacking = (counted.failed + max(counted.unanswered - counted.late, 0.0)) / counted.due
+        failing = counted.breaks_error_limit(target)
+        most = DOUBTFUL_ERRORS if failing else 1 - SURELY_SHORT_SHARE
+        if lacking > most or used_up(seen) or mostly_throttled(seen):
+            return None
+        if seen.utilization_percent > target.utilization_percent.max:
+            return None
+    share = 100 * held[0].observation.achieved_tps / held[0].observation.offered_tps
+    how = f"with {held[0].observation.error_percent:.2f} % errors"
+    if not held[0].tally.breaks_error_limit(target):
+        how = "without errors"
+    return f"{share:.1f} % were answered in time, {how}"
 
 
 def _searched(sizing: Sizing, known: Known, driven: float | None) -> CandidateState:

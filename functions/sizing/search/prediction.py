@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from sizing.load_test.verdict import USED_UP_PERCENT
 from sizing.search import fit
 from sizing.search.seen import Seen, Step
 
-#: Most of one instance's saturation rate that is planned for, where the saturation was seen.
-#: Closer to it a queue's latency has no bound.
-SATURATION_SHARE = 0.9
+#: Room that is asked for under the most that one instance can serve, as a factor: closer to it a
+#: queue's latency has no bound.
+ROOM = 1.04
+#: How well a burst, or a step that failed, tells that rate; relative standard deviation.
+SATURATION_ERROR = 0.03
 #: Counts over this are not looked at.
 MOST_INSTANCES = 100_000
 #: Standard errors beyond which a prediction is beyond question; and those that bound the counts
@@ -19,17 +22,27 @@ OUT_OF_QUESTION = 3.0
 LIKELY = 1.5
 #: Noise of a point that was seen while requests failed or queued up, relative.
 OVERLOADED_NOISE = 0.05
-#: What a warm-up may add to the first step of a load test, relative, and how fast it fades.
-WARM_UP = 0.01
-WARM_UP_SECONDS = 30.0
+#: What a warm-up may add to the first step of a load test, relative, and how fast it fades,
+#: seconds: of an endpoint that starts warm, and of colder ones; and how probable those are.
+WARM_UPS = (0.01, 0.1, 0.3, 1.0)
+WARM_UP_SECONDS = (30.0, 90.0)
+COLD_PROBABILITY = 0.05
+#: Factor of all noise over what the scatter of periods says, where that is not independent; and how
+#: probable another one than the first is.
+NOISE_FACTORS = (1.0, 2.0, 4.0)
+DEPENDENT_PROBABILITY = 0.1
 #: Standard errors of room up to which a latency limit is taken to bind.
 OPEN_ROOM = 2.5
 #: A step's latency noise may be this part of what one instance more or less changes, one over.
 NOISE_SHARE = 24.0
 MOST_HELD = 8
+#: Steps of the target where a fault of another kind was seen: one of them is likely without.
+HELD_DESPITE_STRAYS = 2
 LEAST_GROWTH = 1e-6
 #: Least utilization that a point is given, percent: its logarithm is fitted.
 LEAST_PERCENT = 0.01
+#: Probability that no evidence is taken to exceed.
+ALMOST_SURE = 1 - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,8 @@ class Prediction:
         utilization: The fit of utilization.
         latency_points: What the fit of latency rests on; empty where no latency was published.
         sample_noise: Noise of one utilization sample, relative.
+        cold: What a warm-up may add to the first step of a load test, relative, and how fast it
+            fades, seconds.
         latency_noise: Relative error of a p99, times the square root of the requests it rests on.
     """
 
@@ -48,6 +63,7 @@ class Prediction:
     utilization: fit.UtilizationFit
     latency_points: tuple[fit.LatencyPoint, ...]
     sample_noise: float
+    cold: tuple[float, float]
     latency_noise: float
 
     def utilization_at(self, instances: int) -> float:
@@ -56,9 +72,13 @@ class Prediction:
 
     def latency_at(self, instances: int) -> tuple[float, float] | None:
         """Predicted p99 of the model's latency at a count, ms, and its relative standard error."""
+        return self.latency_at_rate(self._target_tps / instances, instances)
+
+    def latency_at_rate(self, rate: float, instances: int) -> tuple[float, float] | None:
+        """The same at a rate per instance."""
         if not self.latency_points:
             return None
-        load = _load(self.seen, self.utilization, self._target_tps / instances)
+        load = _load(self.seen, self.utilization, rate)
         return fit.latency_at(self.latency_points, load, instances)
 
     def latency_is_open(self, instances: int) -> bool:
@@ -73,10 +93,10 @@ class Prediction:
         """
         room = self._room(instances)
         measurement = self.seen.request.measurement
-        steps = 1.0
+        steps = float(HELD_DESPITE_STRAYS if self.seen.strays else 1)
         if abs(room.get(self.seen.resource, math.inf)) < OPEN_ROOM:
-            samples = instances * measurement.steady_seconds / measurement.metric_period_seconds
-            steps = self.sample_noise**2 / samples / fit.COMMON_NOISE**2
+            samples = instances * measurement.steady_seconds / measurement.period_seconds
+            steps = max(steps, self.sample_noise**2 / samples / fit.COMMON_NOISE**2)
         here, fewer = self.latency_at(instances), self.latency_at(max(instances - 1, 1))
         if self.latency_is_open(instances) and here and fewer and instances > 1:
             requests = self._target_tps * measurement.steady_seconds
@@ -122,23 +142,77 @@ class Prediction:
     def _target_tps(self) -> float:
         return self.seen.request.target.tps
 
+    def smallest_for_hardware(self) -> int | None:
+        """The smallest count by the hardware alone, whatever the container can make use of."""
+        unbound = replace(self, seen=replace(self.seen, saturation_tps=None, overloaded_tps=None))
+        return unbound.smallest_count()
+
+    def most_within_limits(self, instances: int, margin: float) -> float:
+        """Highest rate per instance at a count that stays within all limits, per second.
+
+        Args:
+            instances: The count.
+            margin: Standard errors by which it must.
+        """
+        low, high = 0.0, self.utilization.tps_at(100.0, instances)
+        for _ in range(40):
+            middle = (low + high) / 2
+            fits = all(room >= margin for room in self.room_at(middle, instances).values())
+            low, high = (middle, high) if fits else (low, middle)
+        return low
+
     def _room(self, instances: int) -> dict[str, float]:
-        """How far a count stays under each limit, in standard errors of the prediction."""
-        target = self.seen.request.target
-        predicted = self.utilization_at(instances)
+        return self.room_at(self._target_tps / instances, instances)
+
+    def room_at(self, rate: float, instances: int) -> dict[str, float]:
+        """How far a rate per instance stays under each limit, in standard errors."""
+        target, seen = self.seen.request.target, self.seen
+        predicted = self.utilization.utilization_at(rate, instances)
         error = self.utilization.error_at(min(predicted, 100.0), instances)
-        room = {self.seen.resource: math.log(target.utilization_percent.max / predicted) / error}
+        room = {seen.resource: math.log(target.utilization_percent.max / predicted) / error}
         if target.model_latency_p99_ms is not None:
-            latency = self.latency_at(instances)
+            latency = self.latency_at_rate(rate, instances)
             if latency is not None:
                 p99, error = latency
                 room["latency"] = math.log(target.model_latency_p99_ms / p99) / error
-        if self.seen.saturation_tps is not None:
-            share = target.tps / instances / self.seen.saturation_tps
-            if share > SATURATION_SHARE:
-                name = "container" if self.seen.container_bound else self.seen.resource
-                room[name] = -math.inf
+        if seen.saturation_tps is not None or seen.overloaded_tps is not None:
+            name = "container" if self._container_saturates else seen.resource
+            room[name] = min(room.get(name, math.inf), self._room_to_saturation(rate))
         return room
+
+    @property
+    def _container_saturates(self) -> bool:
+        """Whether the hardware has room to spare at the most that an instance can serve."""
+        if self.seen.container_bound:
+            return True
+        most = self.seen.saturation_tps
+        return most is not None and self.utilization.utilization_at(most) < USED_UP_PERCENT
+
+    def _room_to_saturation(self, rate: float) -> float:
+        """The same under the most that one instance can serve.
+
+        That is between the highest rate that was served and the lowest that was not, and in between
+        as a burst, or what was answered of too much, has it: a truncated lognormal distribution.
+        """
+        seen, wanted = self.seen, rate * ROOM
+        if seen.overloaded_tps is not None and rate >= seen.overloaded_tps:
+            return -math.inf
+        if wanted <= seen.served_tps:
+            return math.inf
+        expected = seen.saturation_tps or seen.overloaded_tps
+        if expected is None:
+            return math.inf
+
+        def under(tps: float | None, otherwise: float) -> float:
+            if not tps:
+                return otherwise
+            return fit.NORMAL.cdf(math.log(tps / expected) / SATURATION_ERROR)
+
+        served, failed = under(seen.served_tps, 0.0), under(seen.overloaded_tps, 1.0)
+        if failed <= served:
+            return math.inf if wanted <= expected else -math.inf
+        probable = max(failed - under(wanted, 0.0), 0.0) / (failed - served)
+        return fit.NORMAL.inv_cdf(min(max(probable, 1 - ALMOST_SURE), ALMOST_SURE))
 
 
 def predict(seen: Seen) -> Prediction | None:
@@ -153,29 +227,63 @@ def predict(seen: Seen) -> Prediction | None:
             if each.utilization_standard_error is not None and each.utilization_percent > 0
         ],
     )
-    utilization = fit.fit_utilization(
-        [
-            fit.UtilizationPoint(
-                tps_per_instance=step.tps_per_instance,
-                utilization_percent=max(step.observation.utilization_percent, LEAST_PERCENT),
-                instances=step.instances,
-                load_test=step.load_test,
-                noise=math.hypot(
-                    sample_noise / math.sqrt(max(step.observation.samples, 1)),
-                    _warm_up(step),
-                    OVERLOADED_NOISE if step.fails else 0.0,
-                ),
-            )
-            for step in seen.steps
-        ]
-    )
+    utilization, cold = _fit_utilization(seen, sample_noise)
     latency_noise = _latency_noise(seen)
     return Prediction(
         seen=seen,
         utilization=utilization,
-        latency_points=_latency_points(seen, utilization, latency_noise),
+        latency_points=_latency_points(seen, utilization, latency_noise, cold),
         sample_noise=sample_noise,
+        cold=cold,
         latency_noise=latency_noise,
+    )
+
+
+def _fit_utilization(
+    seen: Seen, sample_noise: float
+) -> tuple[fit.UtilizationFit, tuple[float, float]]:
+    """The fit with the noise that makes the points the most probable, and the warm-up in it.
+
+    Empirical Bayes: cold instances make a load test's first steps dearer than its later ones say,
+    and samples that follow one another tell less than their number.
+    """
+
+    def fitted(factor: float, cold: tuple[float, float]) -> fit.UtilizationFit:
+        return fit.fit_utilization(
+            [_utilization_point(step, factor * sample_noise, cold) for step in seen.steps]
+        )
+
+    usual = WARM_UPS[0], WARM_UP_SECONDS[0]
+    best, cold = fitted(NOISE_FACTORS[0], usual), usual
+    points = len(seen.steps)
+    if best.deviation <= points + math.sqrt(2 * points):
+        return best, cold  # nothing contradicts it
+    colder = [(added, seconds) for added in WARM_UPS[1:] for seconds in WARM_UP_SECONDS]
+    most_probable = best.log_evidence
+    for factor in NOISE_FACTORS:
+        for each in (usual, *colder):
+            other = fitted(factor, each)
+            probable = other.log_evidence
+            probable += 0.0 if factor == NOISE_FACTORS[0] else math.log(DEPENDENT_PROBABILITY)
+            probable += 0.0 if each == usual else math.log(COLD_PROBABILITY)
+            if probable > most_probable:
+                best, cold, most_probable = other, each, probable
+    return best, cold
+
+
+def _utilization_point(
+    step: Step, sample_noise: float, cold: tuple[float, float]
+) -> fit.UtilizationPoint:
+    return fit.UtilizationPoint(
+        tps_per_instance=step.tps_per_instance,
+        utilization_percent=max(step.observation.utilization_percent, LEAST_PERCENT),
+        instances=step.instances,
+        load_test=step.load_test,
+        noise=math.hypot(
+            sample_noise / math.sqrt(max(step.observation.samples, 1)),
+            _warm_up(step, cold),
+            OVERLOADED_NOISE if step.fails else 0.0,
+        ),
     )
 
 
@@ -183,11 +291,14 @@ def _latency_noise(seen: Seen) -> float:
     published = [
         (step.observation, step.observation.model_latency_ms.p99)
         for step in seen.steps
-        if step.observation.model_latency_ms.p99
+        if step.observation.model_latency_ms.p99 and not step.slow
     ]
     return fit.pooled_noise(
         max(
-            (fit.p99_noise(each.model_latency_ms.p50 or 0.0, p99) for each, p99 in published),
+            (
+                fit.p99_noise(each.model_latency_ms.p50 or 0.0, p99, each.model_latency_ms.p90)
+                for each, p99 in published
+            ),
             default=0.0,
         ),
         [
@@ -199,7 +310,7 @@ def _latency_noise(seen: Seen) -> float:
 
 
 def _latency_points(
-    seen: Seen, utilization: fit.UtilizationFit, noise: float
+    seen: Seen, utilization: fit.UtilizationFit, noise: float, cold: tuple[float, float]
 ) -> tuple[fit.LatencyPoint, ...]:
     return tuple(
         fit.LatencyPoint(
@@ -208,11 +319,11 @@ def _latency_points(
             instances=step.instances,
             load_test=step.load_test,
             noise=math.hypot(
-                noise / math.sqrt(max(step.observation.invocations, 1)), _warm_up(step)
+                noise / math.sqrt(max(step.observation.invocations, 1)), _warm_up(step, cold)
             ),
         )
         for step in seen.steps
-        if step.observation.model_latency_ms.p99 and not step.fails
+        if step.observation.model_latency_ms.p99 and not step.fails and not step.slow
     )
 
 
@@ -224,9 +335,10 @@ def _load(seen: Seen, utilization: fit.UtilizationFit, tps_per_instance: float) 
     return tps_per_instance / most
 
 
-def _warm_up(step: Step) -> float:
+def _warm_up(step: Step, cold: tuple[float, float]) -> float:
     """What may be left of a warm-up in a step, relative: less the later it ran."""
-    return WARM_UP * math.exp(-step.age_seconds / WARM_UP_SECONDS)
+    added, seconds = cold
+    return added * math.exp(-step.age_seconds / seconds)
 
 
 def _normal(deviations: float) -> float:

@@ -9,10 +9,11 @@ from sizing.load_test.fleet import plan_fleet
 from sizing.load_test.plan import Burst, LoadTestPlan, Purpose, Step
 from sizing.request.sizing import Sizing
 from sizing.search.known import Known
-from sizing.search.prediction import LIKELY, OUT_OF_QUESTION
+from sizing.search.prediction import LIKELY, OUT_OF_QUESTION, ROOM, Prediction
 
 #: Steps of a baseline, as shares of the saturation rate: around the band, where it matters.
-BASELINE_FRACTIONS: tuple[float, ...] = (0.5, 0.65, 0.8)
+#: The highest shows how busy the hardware is next to saturation: whether it is what saturates.
+BASELINE_FRACTIONS: tuple[float, ...] = (0.5, 0.65, 0.8, 0.92)
 #: One more where latency has a limit, which may bind far under the band.
 FRACTION_FOR_LATENCY = 0.35
 BURST_STAGE_SECONDS = 3.0
@@ -56,7 +57,11 @@ def baseline_plan(
             max_concurrency=most,
             stage_seconds=BURST_STAGE_SECONDS,
         ),
-        steps=tuple(Step(saturation_fraction=fraction) for fraction in fractions),
+        steps=(
+            *(Step(saturation_fraction=fraction) for fraction in fractions),
+            # Where it fits on one instance, there may be nothing left to verify.
+            Step(offered_tps=sizing.request.target.tps, saturation_fraction=max(fractions)),
+        ),
         workers=fleet.workers,
         worker_vcpus=fleet.worker_vcpus,
         reason=f"{reason}; {fleet.workers} load worker(s): {fleet.reason}",
@@ -75,15 +80,20 @@ def verification_plan(
     """The full target at a count, and what its neighbours would carry where that is open."""
     target = sizing.request.target.tps
     fewer, more = _neighbours(known, count)
-    held = 1 if known.predicted is None else known.prediction.steps_to_hold(count)
+    predicted = known.predicted
+    held = 1 if predicted is None else predicted.steps_to_hold(count)
     rates = [target] * held
     if more is not None:
         rates.insert(0, target * count / more)
-    if fewer is not None:
-        if fewer < count - 1 and known.prediction.latency_is_open(count):
+    if fewer is not None and predicted is not None:
+        if fewer < count - 1 and predicted.latency_is_open(count):
             # Latency bends: a line to the farther neighbour would miss the nearer one.
             rates.append(target * count / (count - 1))
         rates.append(target * count / fewer)
+    elif fewer is not None:
+        rates.append(target * count / fewer)
+    if predicted is not None:
+        rates += [rate for rate in _above(predicted, target, count) if rate > rates[-1]]
     fleet = plan_fleet(sizing.request, max(rates), driven, at_least=at_least)
     return LoadTestPlan(
         instance_type=known.seen.facts.instance_type,
@@ -94,6 +104,25 @@ def verification_plan(
         worker_vcpus=fleet.worker_vcpus,
         reason=f"{reason}; {fleet.workers} load worker(s): {fleet.reason}",
     )
+
+
+def _above(predicted: Prediction, target: float, count: int) -> list[float]:
+    """Rates over the target that show its room, where something other than the hardware limits.
+
+    A burst that met a cold instance looks like a container that saturates early. So where nothing
+    failed yet, what the hardware could carry is offered at the end: either the container fails
+    there, or its limit is farther.
+    """
+    if count == 1 and not predicted.seen.container_bound:
+        return []
+    fewer = predicted.binding(max(count - 1, 1))
+    if "container" not in fewer and "latency" not in fewer:
+        return []
+    rates = [target * ROOM]
+    hardware = predicted.smallest_for_hardware()
+    if "container" in fewer and predicted.seen.overloaded_tps is None and hardware is not None:
+        rates.append(target * count / min(hardware, count))
+    return sorted(rates)
 
 
 def _neighbours(known: Known, count: int) -> tuple[int | None, int | None]:

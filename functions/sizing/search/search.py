@@ -108,7 +108,9 @@ def check_limits(sizing: Sizing) -> None:
 
 
 def _known(sizing: Sizing, facts: InstanceFacts, history: Sequence[LoadTestRecord]) -> Known:
-    return know(sizing.request, facts, history, _prior_count(sizing, facts))
+    return know(
+        sizing.request_for(facts.instance_type), facts, history, _prior_count(sizing, facts)
+    )
 
 
 def _limit_reached(

@@ -1,31 +1,52 @@
-"""What the load tests of one candidate have shown: made once from their records, and passed on."""
+"""What the load tests of one candidate have shown: made once from their records, and passed on.
+
+Evidence must agree with itself. An endpoint that can't carry a rate can't carry a higher one: what
+was served at the same or a higher rate outweighs a failure, which then was a stall or a cold start.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from sizing.catalogue.instance import InstanceFacts
 from sizing.load_test.observation import LoadTestRecord, Observation, Verdict, together
 from sizing.load_test.verdict import (
-    barely_short,
+    Tally,
+    breaks_latency_limit,
     container_saturates,
-    fails_to_serve,
-    latency_binds,
-    serves,
+    late_answers,
+    tally,
     trusted_saturation,
     usable,
+    used_up,
     verdict,
 )
 from sizing.request.request import Request, Target
+from sizing.search.fit import p99_noise
 
 #: Memory this full while requests fail is why they do, percent.
 EXHAUSTED_PERCENT = 95.0
+#: By how much more memory is in use while requests fail than at other times, percent, if it is why.
+#: What a framework takes when it starts is in use at every rate.
+FILLED_PERCENT = 2.0
 #: Offered rates this close, relative, are the same rate.
 SAME_RATE = 1e-6
 #: Share of the saturation rate at which errors are not the load's doing.
 AT_REST_SHARE = 0.6
+#: A p99 this many standard errors over one at a higher rate is a stall's.
+STALLED_ERRORS = 4.0
+#: And so much over it, relative: fits are not that good far from what was seen.
+STALLED_FACTOR = 1.15
+
+
+class Stray(StrEnum):
+    """A fault that had nothing to do with the rate it was seen at."""
+
+    COLD_START = "cold start"
+    STALL = "stall"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +58,20 @@ class Step:
         instances: Its count.
         load_test_start: Start of the load test's first window, epoch seconds.
         observation: What was seen.
+        tally: What became of its requests.
         fails: Whether the endpoint answered too few requests, or too many with errors.
+        stray: What that was, if the same or a higher rate was served; None if it was not.
+        slow: Whether its p99 is a stall's: a higher rate was answered much faster.
     """
 
     load_test: int
     instances: int
     load_test_start: int
     observation: Observation
+    tally: Tally
     fails: bool
+    stray: Stray | None = None
+    slow: bool = False
 
     @property
     def tps_per_instance(self) -> float:
@@ -52,9 +79,19 @@ class Step:
         return self.observation.achieved_tps / self.instances
 
     @property
+    def offered_per_instance(self) -> float:
+        """Requests due per second and instance."""
+        return self.observation.offered_tps / self.instances
+
+    @property
     def age_seconds(self) -> int:
         """Time from the start of the load test's first window to this one's."""
         return self.observation.window.start - self.load_test_start
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether it failed, and nothing speaks against the rate as the reason."""
+        return self.fails and self.stray is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +119,10 @@ class Seen:
         records: Its load tests, in order.
         steps: Their usable observations, in order.
         trials: What the full target showed, by count.
-        saturation_tps: Most that one instance was seen to serve, per second; None where none was
-            saturated.
+        saturation_tps: Most that one instance can serve, per second; None where that is not known.
+        served_tps: Highest rate that one instance was seen to serve, per second.
+        overloaded_tps: Lowest rate that one instance was seen to fail at, per second; None where
+            none failed.
         container_bound: Whether the container, not the hardware, sets how much one serves.
         latency_bound: Whether the latency limit is broken under the band already.
     """
@@ -94,6 +133,8 @@ class Seen:
     steps: tuple[Step, ...]
     trials: dict[int, Trial]
     saturation_tps: float | None
+    served_tps: float
+    overloaded_tps: float | None
     container_bound: bool
     latency_bound: bool
 
@@ -113,27 +154,40 @@ class Seen:
         return min(step.tps_per_instance for step in self.steps)
 
     @property
-    def memory_in_use(self) -> dict[str, float]:
-        """The most that any step used of memory, of the GPUs' memory and of the disk, percent."""
-        return _memory_in_use(self.facts, [step.observation for step in self.steps])
+    def strays(self) -> tuple[Step, ...]:
+        """The steps that failed though the same or a higher rate was served."""
+        return tuple(step for step in self.steps if step.stray is not None)
 
     @property
     def exhausted(self) -> str | None:
-        """The memory that was all but full while requests failed; None if none was."""
-        used = _memory_in_use(self.facts, [step.observation for step in self.steps if step.fails])
-        fullest = max(("memory", "GPU memory"), key=lambda name: used[name])
-        return fullest if used[fullest] >= EXHAUSTED_PERCENT else None
+        """The memory that filled up while requests failed; None if none did."""
+        failing = self.memory_in_use([step for step in self.steps if step.overloaded])
+        usual = self.memory_in_use([step for step in self.steps if not step.overloaded])
+        fullest = max(("memory", "GPU memory"), key=lambda name: failing[name])
+        filled = failing[fullest] - usual[fullest] >= FILLED_PERCENT
+        return fullest if failing[fullest] >= EXHAUSTED_PERCENT and filled else None
+
+    def memory_in_use(self, steps: Sequence[Step]) -> dict[str, float]:
+        """The most that any step used of memory, of the GPUs' memory and of the disk, percent."""
+        gpus = max(self.facts.gpus, 1)
+        observations = [step.observation for step in steps]
+        gpu_memory = [(seen.gpu_memory_utilization_raw or 0.0) / gpus for seen in observations]
+        return {
+            "memory": max((seen.memory_percent or 0.0 for seen in observations), default=0.0),
+            "GPU memory": max(gpu_memory, default=0.0),
+            "disk": max((seen.disk_percent or 0.0 for seen in observations), default=0.0),
+        }
 
     def failing_at_rest(self) -> Observation | None:
         """A step far from saturation that failed all the same: more instances won't mend it."""
-        target = self.request.target
-        for record in self.records:
-            if record.saturation_tps is None:
-                continue
-            for seen in record.observations:
-                at_rest = seen.offered_tps <= AT_REST_SHARE * record.saturation_tps
-                if usable(seen) and at_rest and seen.error_percent > target.error_percent:
-                    return seen
+        for step in self.steps:
+            saturation = self.records[step.load_test].saturation_tps
+            at_rest = (
+                saturation is not None
+                and step.observation.offered_tps <= AT_REST_SHARE * saturation
+            )
+            if step.overloaded and at_rest and step.tally.breaks_error_limit(self.request.target):
+                return step.observation
         return None
 
 
@@ -148,24 +202,44 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
     target = request.target
     records = tuple(each for each in load_tests if each.instance_type == facts.instance_type)
     run = [record for record in records if record.error is None]
-    steps = _steps(target, records)
+    steps = _consistent(_steps(target, records))
+    served = max((step.offered_per_instance for step in steps if not step.fails), default=0.0)
+    failing = [step for step in steps if step.overloaded]
+    overloaded = min((step.offered_per_instance for step in failing), default=None)
     held_up = [
-        step for step in steps if verdict(target, step.observation) is Verdict.CONTAINER_LIMITED
+        step
+        for step in failing
+        if step.observation.utilization_percent <= target.utilization_percent.max
+        and not used_up(step.observation)
     ]
     bursts = [
         saturation / record.instance_count
         for record in run
         if (saturation := trusted_saturation(record)) is not None
     ]
-    container_bound = bool(held_up) or any(container_saturates(record, target) for record in run)
-    latency_bound = any(latency_binds(record, target) for record in run)
+    # Of bursts the best, as one may have met a cold instance; not over what failed later.
+    saturations = [max(bursts)] if bursts else []
+    saturations += [step.tps_per_instance for step in held_up]
+    container_bound = bool(held_up) or any(
+        container_saturates(record, target) and served < (record.saturation_tps or 0.0)
+        for record in run
+    )
+    latency_bound = any(
+        step.observation.utilization_percent < target.utilization_percent.min
+        and not step.fails
+        and not step.slow
+        and breaks_latency_limit(target, step.observation)
+        for step in steps
+    )
     return Seen(
         request=request,
         facts=facts,
         records=records,
         steps=steps,
         trials=_trials(target, steps, container=container_bound, latency=latency_bound),
-        saturation_tps=min(bursts + [step.tps_per_instance for step in held_up], default=None),
+        saturation_tps=max(min(saturations), served) if saturations else None,
+        served_tps=served,
+        overloaded_tps=overloaded,
         container_bound=container_bound,
         latency_bound=latency_bound,
     )
@@ -176,61 +250,106 @@ def is_full_target(target: Target, seen: Observation) -> bool:
     return math.isclose(seen.offered_tps, target.tps, rel_tol=SAME_RATE)
 
 
-def _steps(target: Target, records: Sequence[LoadTestRecord]) -> tuple[Step, ...]:
+def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
     """The usable observations of load tests."""
-    return tuple(
-        Step(
-            load_test=index,
-            instances=record.instance_count,
-            load_test_start=min(each.window.start for each in record.observations),
-            observation=seen,
-            fails=fails_to_serve(target, seen),
-        )
-        for index, record in enumerate(records)
-        for seen in record.observations
-        if record.error is None
-        and usable(seen)
-        and not (barely_short(target, seen) and _was_repeated(target, records, index, seen))
+    steps = []
+    for index, record in enumerate(records):
+        if record.error is not None:
+            continue
+        reach = record.within_reach
+        for seen, late in zip(reach, late_answers(reach), strict=True):
+            if usable(seen):
+                counted = tally(seen, late)
+                steps.append(
+                    Step(
+                        load_test=index,
+                        instances=record.instance_count,
+                        load_test_start=record.observations[0].window.start,
+                        observation=seen,
+                        tally=counted,
+                        fails=counted.fails_to_serve(target),
+                    )
+                )
+    return steps
+
+
+def _consistent(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Steps with what others say of them: whether a failure or a p99 had to do with the rate."""
+    return tuple(_beside(step, steps) for step in steps)
+
+
+def _beside(step: Step, steps: Sequence[Step]) -> Step:
+    # A fleet of as many instances or more, each with as much to do or more, had it no easier.
+    as_loaded = [
+        each
+        for each in steps
+        if each is not step
+        and not each.fails
+        and each.instances >= step.instances
+        and each.offered_per_instance >= step.offered_per_instance * (1 - SAME_RATE)
+    ]
+    stray = None
+    if step.fails and as_loaded:
+        before = [
+            each
+            for each in steps
+            if each.load_test == step.load_test
+            and each.observation.window.start < step.observation.window.start
+        ]
+        stray = Stray.STALL if any(not each.fails for each in before) else Stray.COLD_START
+    return Step(
+        load_test=step.load_test,
+        instances=step.instances,
+        load_test_start=step.load_test_start,
+        observation=step.observation,
+        tally=step.tally,
+        fails=step.fails,
+        stray=stray,
+        slow=any(_much_slower(step.observation, each.observation) for each in as_loaded),
     )
 
 
-def _was_repeated(
-    target: Target, records: Sequence[LoadTestRecord], index: int, seen: Observation
-) -> bool:
-    """Whether a later load test showed the same count at the full target once more."""
-    count = records[index].instance_count
-    return is_full_target(target, seen) and any(
-        later.instance_count == count
-        and any(is_full_target(target, each) and usable(each) for each in later.observations)
-        for later in records[index + 1 :]
+def _much_slower(seen: Observation, other: Observation) -> bool:
+    """Whether a p99 is too far over another one for chance."""
+    p99, faster = seen.model_latency_ms.p99, other.model_latency_ms.p99
+    if not p99 or not faster or p99 <= STALLED_FACTOR * faster:
+        return False
+    noise = p99_noise(other.model_latency_ms.p50 or 0.0, faster, other.model_latency_ms.p90)
+    error = noise * math.hypot(
+        1 / math.sqrt(max(seen.invocations, 1)), 1 / math.sqrt(max(other.invocations, 1))
     )
+    return math.log(p99 / faster) > STALLED_ERRORS * error
 
 
 def _trials(
     target: Target, steps: Sequence[Step], *, container: bool, latency: bool
 ) -> dict[int, Trial]:
-    held: dict[int, list[Observation]] = {}
+    held: dict[int, list[Step]] = {}
     for step in steps:
         if is_full_target(target, step.observation):
-            held.setdefault(step.instances, []).append(step.observation)
-    found = {}
-    for instances, observations in held.items():
-        seen = together(observations)
-        meaning = verdict(target, seen, container=container, latency=latency)
-        found[instances] = Trial(
-            instances=instances,
-            observation=seen.model_copy(update={"verdict": meaning}),
-            serves=serves(target, seen),
-        )
-    return found
-
-
-def _memory_in_use(facts: InstanceFacts, observations: Sequence[Observation]) -> dict[str, float]:
-    gpus = max(facts.gpus, 1)
+            held.setdefault(step.instances, []).append(step)
     return {
-        "memory": max((seen.memory_percent or 0.0 for seen in observations), default=0.0),
-        "GPU memory": max(
-            ((seen.gpu_memory_utilization_raw or 0.0) / gpus for seen in observations), default=0.0
-        ),
-        "disk": max((seen.disk_percent or 0.0 for seen in observations), default=0.0),
+        instances: _trial(target, instances, each, container=container, latency=latency)
+        for instances, each in held.items()
     }
+
+
+def _trial(
+    target: Target, instances: int, held: Sequence[Step], *, container: bool, latency: bool
+) -> Trial:
+    """What the full target showed at a count: by the steps without a stray fault, if any."""
+    clean = [step for step in held if step.stray is None]
+    even = [step for step in clean if not step.slow] or clean or held
+    seen = together([step.observation for step in even])
+    counted = even[0].tally
+    for step in even[1:]:
+        counted += step.tally
+    serves = (
+        seen.utilization_percent <= target.utilization_percent.max
+        and not counted.fails_to_serve(target)
+        and not breaks_latency_limit(target, seen)
+    )
+    meaning = verdict(target, seen, container=container, latency=latency, late=counted.late)
+    if not serves and meaning not in (Verdict.OVERLOADED, Verdict.LATENCY_LIMITED):
+        meaning = Verdict.OVERLOADED if used_up(seen) else Verdict.CONTAINER_LIMITED
+    return Trial(instances, seen.model_copy(update={"verdict": meaning}), serves)

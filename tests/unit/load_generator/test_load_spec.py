@@ -70,7 +70,7 @@ def test_defaults() -> None:
         ({"steps": []}, "steps"),
         ({"steps": [{"offered_tps": 0}]}, "$.steps[0].offered_tps"),
         ({"steps": [{"offered_tps": "fast"}]}, "$.steps[0].offered_tps"),
-        ({"steps": [{}]}, "steps[0]: exactly one of offered_tps, saturation_fraction"),
+        ({"steps": [{}]}, "steps[0]: one of offered_tps, saturation_fraction"),
         ({"steps": [{"saturation_fraction": 0.5}]}, "steps[0]: saturation_fraction needs a burst"),
         (
             {"burst": {"start_concurrency": 9, "max_concurrency": 8, "stage_seconds": 3}},

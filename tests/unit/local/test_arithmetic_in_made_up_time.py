@@ -67,6 +67,9 @@ class LoadTested:
         rates = [
             step.offered_tps or (step.saturation_fraction or 0.0) * (saturation or 0.0)
             for step in self._plan.steps
+            if step.offered_tps is None
+            or step.saturation_fraction is None
+            or step.offered_tps <= step.saturation_fraction * (saturation or 0.0)
         ]
         for step, rate in enumerate(rates):
             for arrival in accumulate(

@@ -50,7 +50,10 @@ class ExactEndpoint:
         saturation = min(most, self.client_tps * plan.workers) if plan.burst else None
         observations = []
         for index, step in enumerate(plan.steps):
-            offered = step.offered_tps or (step.saturation_fraction or 0.0) * (saturation or 0.0)
+            most_offered = (step.saturation_fraction or 0.0) * (saturation or 0.0)
+            offered = step.offered_tps or most_offered
+            if step.saturation_fraction is not None and offered > most_offered:
+                continue
             window = started_at + STEP_SECONDS * index
             observations.append(self._observe(plan, offered, most, round(window)))
         return LoadTestRecord(

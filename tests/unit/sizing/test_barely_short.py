@@ -16,12 +16,12 @@ ENDPOINT = ExactEndpoint(capacity=200.0)
 
 
 def answered(record: LoadTestRecord, share: float) -> LoadTestRecord:
-    """The same load test with fewer answers to the full target, and no error."""
+    """The same load test with fewer answers to the full target and over it, and no error."""
     return record.model_copy(
         update={
             "observations": tuple(
                 seen.model_copy(update={"achieved_tps": seen.offered_tps * share})
-                if seen.offered_tps == SIZING.request.target.tps
+                if seen.offered_tps >= SIZING.request.target.tps
                 else seen
                 for seen in record.observations
             )

@@ -46,13 +46,6 @@ def test_nothing_to_say_of_a_healthy_endpoint():
         (
             None,
             None,
-            {"gpu_memory_utilization_raw": 95.0},
-            "more GPU memory",
-            "gpu_memory_percent",
-        ),
-        (
-            None,
-            None,
             {"overhead_latency_ms": Latency(mean=80.0)},
             "keep payloads smaller",
             "overhead_latency_ms",
@@ -93,28 +86,59 @@ def test_errors_of_a_saturated_fleet_ask_for_more_hardware():
     assert found.figures["error_percent"] == pytest.approx(40)
 
 
-def burstable(instance_type, tps):
-    sizing = sizing_for(tps, prices={instance_type: 0.1})
-    return [each for each in findings(sizing=sizing) if "credits" in each.advice]
+def test_gpu_memory_that_fills_up_with_the_load_is_told():
+    def change(record: LoadTestRecord) -> LoadTestRecord:
+        most = max(each.utilization_percent for each in record.observations)
+        steps = tuple(
+            each.model_copy(
+                update={"gpu_memory_utilization_raw": 60 + 35 * each.utilization_percent / most}
+            )
+            for each in record.observations
+        )
+        return record.model_copy(update={"observations": steps})
+
+    answer, _ = search(sizing_for(1000), ExactEndpoint(200), change)
+    (found,) = answer.candidates[0].diagnosis
+    assert "more GPU memory" in found.advice
+    assert found.figures == {"gpu_memory_percent": 95.0}
 
 
-def test_a_burstable_type_over_its_baseline_does_not_last():
-    (found,) = burstable("ml.t2.medium", 130)
-    assert found.figures == {
-        "utilization_percent": pytest.approx(65),
-        "baseline_utilization_percent": 20.0,
-    }
-    assert "holds 20 % of its CPU for good, and the target takes 65 %" in found.finding
+def test_gpu_memory_that_a_framework_takes_at_start_tells_nothing():
+    assert findings(gpu_memory_utilization_raw=96.0) == ()
 
 
-def test_an_unknown_burstable_type_is_warned_of_as_well():
-    (found,) = burstable("ml.t9.medium", 130)
-    assert found.figures == {"utilization_percent": pytest.approx(65)}
+class TestBurstable:
+    """They are sized on what they hold for good, since a load test of minutes runs on credits."""
 
+    @staticmethod
+    def sized(instance_type, tps):
+        sizing = sizing_for(tps, prices={instance_type: 0.1})
+        answer, _ = search(sizing, ExactEndpoint(200))
+        return answer.candidates[0]
 
-@pytest.mark.parametrize("instance_type, tps", [("ml.t2.large", 50), ("ml.trn1.2xlarge", 130)])
-def test_what_lasts_is_not_warned_of(instance_type, tps):
-    assert burstable(instance_type, tps) == []
+    @pytest.mark.parametrize(
+        "instance_type, needed, utilization",
+        [
+            ("ml.t2.medium", 5, 13),  # 20 % of the CPU for good, of which 65 % are used
+            ("ml.t2.large", 4, 16.25),  # 30 %: three would be at 21.7 of 21 %
+            ("ml.trn1.2xlarge", 1, 65),
+        ],
+    )
+    def test_they_need_as_many_as_their_baseline_takes(self, instance_type, needed, utilization):
+        outcome = self.sized(instance_type, 130)
+        assert outcome.instance_count == needed
+        assert outcome.observation.utilization_percent == pytest.approx(utilization)
+
+    def test_the_band_that_follows_is_told(self):
+        (found,) = self.sized("ml.t2.medium", 130).diagnosis
+        assert "holds 20 % of its CPU for good" in found.finding
+        assert "12 to 14 % is the band" in found.finding
+        assert self.sized("ml.t2.medium", 130).in_band
+
+    def test_one_whose_baseline_is_not_known_is_warned_of(self):
+        (found,) = self.sized("ml.t9.medium", 130).diagnosis
+        assert found.figures == {"utilization_percent": pytest.approx(65)}
+        assert "credits" in found.advice
 
 
 def test_no_smaller_type_is_advised_where_latency_keeps_instances_idle():

@@ -235,12 +235,15 @@ class TestLimits:
         assert only(answer).instance_count == 8
         assert "limits.max_load_tests kept other counts" in answer.reason
 
-    def test_a_count_under_the_band_that_may_be_too_large_is_no_answer(self):
+    def test_a_count_under_the_band_that_serves_is_an_answer_where_no_other_may_be_tried(self):
         sizing = sizing_for(1000, prior_counts={TYPE: 14}, limits={"max_load_tests": 1})
         answer, _ = search(sizing, ExactEndpoint(200))
-        assert answer.status is Status.TARGET_NOT_MET
+        assert answer.status is Status.SIZED
         assert answer.limit == "limits.max_load_tests"
-        assert only(answer).observation is not None
+        assert only(answer).instance_count == 14
+        assert not only(answer).in_band
+        assert only(answer).count_interval[0] <= 8
+        assert "limits.max_load_tests kept other counts" in only(answer).reason
 
     def test_a_limit_does_not_take_back_what_was_verified(self):
         prices = {"ml.a.x": 1.0, "ml.b.x": 0.9}
@@ -338,7 +341,7 @@ class TestCandidates:
             def run(self, plan, started_at=0.0):
                 if plan.instance_count == 1:
                     return ExactEndpoint.run(self, plan, started_at)
-                return ExactEndpoint(self.capacity * 0.8).run(plan, started_at)
+                return ExactEndpoint(self.capacity * 0.75).run(plan, started_at)
 
         prices = {"ml.a.x": 1.0, "ml.b.x": 1.0}
         endpoints = {"ml.a.x": ExactEndpoint(180), "ml.b.x": Fleet(200)}  # 8 and 10
@@ -467,7 +470,9 @@ class TestBaseline:
         assert plan.burst is not None
         assert plan.burst.start_concurrency == 48
         assert plan.burst.max_concurrency == 1536
-        assert [step.saturation_fraction for step in plan.steps] == [0.5, 0.65, 0.8]
+        *around, target = plan.steps
+        assert [step.saturation_fraction for step in around] == [0.5, 0.65, 0.8, 0.92]
+        assert (target.offered_tps, target.saturation_fraction) == (1000, 0.92)
         assert plan.workers == 1
         assert "5000 TPS a vCPU" in plan.reason
 
