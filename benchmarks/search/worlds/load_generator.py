@@ -222,6 +222,7 @@ class _LoadTest:
             "tps": round(best.achieved_tps, 3),
             "concurrency": best.concurrency,
             "client_limited": best.client_limited,
+            "bounded": saturation.bounded(spec, stages),
         }
 
     def _stage(
@@ -270,6 +271,9 @@ class _LoadTest:
         rates = [
             step.offered_tps or most * (step.saturation_fraction or 0.0)
             for step in self._plan.steps
+            if step.offered_tps is None
+            or step.saturation_fraction is None
+            or step.offered_tps <= step.saturation_fraction * most
         ]
         windows = []
         for offered in rates:

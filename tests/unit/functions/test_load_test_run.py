@@ -94,4 +94,4 @@ def test_a_steady_time_counts_in_whole_periods() -> None:
     measurement = Measurement(metric_period_seconds=60, steady_seconds=70, settle_seconds=0)
     plan = a_plan(burst=None, steps=(Step(offered_tps=10),))
     # One period settles: the only sample of a long one may speak of the time before.
-    assert timeout_seconds(plan, measurement) == 300 + (60 + 60 + 120) + 60
+    assert timeout_seconds(plan, measurement) == 300 + (8 * 60 + 60 + 120) + 60
