@@ -8,7 +8,8 @@ from typing import Any
 
 from benchmarks.search.worlds.cloudwatch import Recording
 from benchmarks.search.worlds.drawing import Case
-from benchmarks.search.worlds.load_generator import NothingSucceededError, Site, run
+from benchmarks.search.worlds.fleet import Site
+from benchmarks.search.worlds.load_generator import NothingSucceededError, run
 from sizing.catalogue.instance import InstanceFacts
 from sizing.errors import MetricsIncomplete
 from sizing.load_test.cost import (
@@ -159,9 +160,8 @@ def load_test(
         started_at=started_at,
         finished_at=started_at + FLEET_START_SECONDS + METRICS_SECONDS,
     )
-    measurement = sizing.request.measurement
     try:
-        result, recording = run(site, plan, measurement, started_at + FLEET_START_SECONDS, random)
+        result, recording = run(site, sizing, plan, started_at + FLEET_START_SECONDS, random)
         seen = _observations(sizing, plan, result, recording)
     except (NothingSucceededError, MetricsIncomplete) as error:
         return record.model_copy(
@@ -180,7 +180,7 @@ def _observations(
     sizing: Sizing, plan: LoadTestPlan, result: LocustResult, recording: Recording
 ) -> tuple[Observation, ...]:
     facts = sizing.facts(plan.instance_type)
-    period = sizing.request.measurement.metric_period_seconds
+    period = recording.period_seconds
     measured = Measured(facts, plan.instance_count, period)
     observations = []
     for step in result.steps:

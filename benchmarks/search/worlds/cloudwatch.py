@@ -60,7 +60,7 @@ class Recording:
         self, truth: Truth, conditions: Conditions, instances: int, period: int, random: Random
     ) -> None:
         self._truth, self._conditions = truth, conditions
-        self._instances, self._period = instances, period
+        self._instances, self.period_seconds = instances, period
         self._random = random
         self.periods: defaultdict[int, Period] = defaultdict(Period)
         #: Utilization in each second: the fleet's mean, and its hottest instance's; 0 to 1.
@@ -69,12 +69,12 @@ class Recording:
 
     def start_of(self, second: float) -> int:
         """Start of the publish interval that a time lies in."""
-        return math.floor(second / self._period) * self._period
+        return math.floor(second / self.period_seconds) * self.period_seconds
 
     def between(self, start: int, end: int) -> Period:
         """All periods from ``start`` to ``end``, exclusive, as one."""
         total = Period()
-        for begin in range(self.start_of(start), end, self._period):
+        for begin in range(self.start_of(start), end, self.period_seconds):
             each = self.periods.get(begin)
             if each is not None:
                 total.points += each.points
@@ -82,13 +82,20 @@ class Recording:
                 total.errors.update(each.errors)
         return total
 
+    def forget(self, start: int) -> None:
+        """Take back all from a time on: it was not offered after all."""
+        for begun in [each for each in self.periods if each >= start]:
+            del self.periods[begun]
+        for second in [each for each in self.utilization if each >= start]:
+            del self.utilization[second]
+
     def answers(self, queries: Sequence[MetricQuery], window: Window) -> MetricData:
         """Answers to an observation's queries."""
         merged: dict[int, dict[int, Period]] = {}
         data: dict[MetricQuery, dict[int, float]] = {}
         for query in queries:
             length = query.period_seconds
-            if length % self._period:
+            if length % self.period_seconds:
                 raise ValueError(f"no metric has a period of {length} s here: {query}")
             if length not in merged:
                 starts = range(window.start // length * length, window.end, length)
@@ -105,7 +112,7 @@ class Recording:
         if query.metric.endswith("Utilization"):
             return {
                 start: value
-                for start in range(window.start, window.end, self._period)
+                for start in range(window.start, window.end, self.period_seconds)
                 if (value := self._utilization(query, start)) is not None
             }
         return {
@@ -150,7 +157,7 @@ class Recording:
         if not self.utilization:
             return range(0)
         first, last = min(self.utilization), max(self.utilization)
-        return range(self.start_of(first), last + 1, self._period)
+        return range(self.start_of(first), last + 1, self.period_seconds)
 
     def _by_fleet(self) -> dict[int, _Samples]:
         """One sample of each instance in each interval: their mean is drawn at once."""
@@ -160,7 +167,7 @@ class Recording:
         farthest = 1 + noise * math.sqrt(2 * math.log(self._instances))
         found = {}
         for start in self._starts():
-            busy, hottest = self._busy(start, start + self._period)
+            busy, hottest = self._busy(start, start + self.period_seconds)
             noisy = 1 + next(own) + next(shared)
             found[start] = _Samples(
                 self._instances,
@@ -174,9 +181,9 @@ class Recording:
         conditions, starts = self._conditions, self._starts()
         shared = dict(zip(starts, self._noise(conditions.shared_noise), strict=False))
         stamped: dict[int, list[float]] = {start: [] for start in starts}
-        covered = {start: self._busy(start, start + self._period) for start in starts}
+        covered = {start: self._busy(start, start + self.period_seconds) for start in starts}
         for _ in range(self._instances):
-            phase = self._random.uniform(0, self._period)
+            phase = self._random.uniform(0, self.period_seconds)
             noise = iter(self._noise(self._truth.sample_noise))
             for start in starts:
                 at = start + phase + self._random.gauss(0, conditions.sample_jitter_seconds)
@@ -184,8 +191,8 @@ class Recording:
                 if self._random.random() < conditions.sample_missing:
                     continue
                 # It covers the interval before it: of this period and of the one before.
-                part = phase / self._period
-                before = covered.get(start - self._period, covered[start])[0]
+                part = phase / self.period_seconds
+                before = covered.get(start - self.period_seconds, covered[start])[0]
                 busy = part * covered[start][0] + (1 - part) * before
                 if self.start_of(at) in stamped:
                     stamped[self.start_of(at)].append(min(max(busy * noisy, 0.0), 1.0))

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
+
+#: How an instance gets warm: in proportion to time, fast at first, or all at once at the end.
+Warming = Literal["ramp", "decay", "step"]
+#: Time constants in which what decays is gone.
+_DECAYS = 3.0
 
 
 @dataclass(frozen=True)
@@ -14,7 +21,8 @@ class Conditions:
         stall_seconds: Shortest and longest of them.
         stall_fails: What arrives meanwhile fails; else it waits.
         cold_cost: What a request costs more on an instance that has just begun, relative.
-        cold_seconds: After how long under load that has gone, in proportion to time.
+        cold_seconds: After how long under load that has gone, but for a twentieth of what decays.
+        warming: How it goes.
         start_error_share: Share of requests that fail on an instance that has just begun.
         start_error_seconds: For how long under load.
         own_phase: Each instance publishes its samples on a phase of its own; else all with the
@@ -31,6 +39,7 @@ class Conditions:
     stall_fails: bool = False
     cold_cost: float = 0.0
     cold_seconds: float = 0.0
+    warming: Warming = "ramp"
     start_error_share: float = 0.0
     start_error_seconds: float = 0.0
     own_phase: bool = False
@@ -42,9 +51,14 @@ class Conditions:
 
     def slowness(self, age: float) -> float:
         """What a request costs on an instance that was under load for so long, relative."""
-        if age >= self.cold_seconds:
+        if not self.cold_cost:
             return 1.0
-        return 1.0 + self.cold_cost * (1 - age / self.cold_seconds)
+        gone = age / self.cold_seconds
+        if self.warming == "decay":
+            return 1.0 + self.cold_cost * math.exp(-_DECAYS * gone)
+        if gone >= 1:
+            return 1.0
+        return 1.0 + self.cold_cost * (1 - gone if self.warming == "ramp" else 1.0)
 
     def start_errors(self, age: float) -> float:
         """Share of requests that fail on an instance that was under load for so long."""

@@ -88,6 +88,11 @@ class Shape:
         return tuple(self._without_queue(z) + wait for z, wait in zip(_EQUAL_Z, waits, strict=True))
 
     @cached_property
+    def median_ms(self) -> float:
+        """Median time of an answer, ms."""
+        return self.quantile(0.5)
+
+    @cached_property
     def mean_ms(self) -> float:
         """Mean time of an answer, ms."""
         wait = sum(share * mean for share, mean in self.queues)

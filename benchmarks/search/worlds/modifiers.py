@@ -9,8 +9,9 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
+from typing import get_args
 
-from benchmarks.search.worlds.conditions import Conditions
+from benchmarks.search.worlds.conditions import Conditions, Warming
 from benchmarks.search.worlds.truth import USUAL_QUEUE, Truth
 
 Drawn = tuple[Truth, Conditions]
@@ -41,9 +42,13 @@ def stalls(random: Random, truth: Truth, conditions: Conditions) -> Drawn:
 
 
 def cold_start(random: Random, truth: Truth, conditions: Conditions) -> Drawn:
-    """A new instance takes 30 to 240 s under load to get warm; at first it costs 1.2 to 3 times."""
+    """A new instance takes 30 to 240 s under load to get warm; at first it costs 1.2 to 3 times.
+
+    It gets warm in proportion to time, as an exponential does, or all at once.
+    """
     cost, seconds = random.uniform(0.2, 2.0), log_uniform(random, 30, 240)
-    return truth, replace(conditions, cold_cost=cost, cold_seconds=seconds)
+    warming: Warming = random.choice(get_args(Warming))
+    return truth, replace(conditions, cold_cost=cost, cold_seconds=seconds, warming=warming)
 
 
 def start_errors(random: Random, truth: Truth, conditions: Conditions) -> Drawn:

@@ -6,24 +6,26 @@ from collections.abc import Mapping
 from itertools import pairwise
 from random import Random
 from statistics import fmean
+from typing import get_args
 
 import pytest
 
 from benchmarks.search.worlds.bench import load_test, search, sizing_of
-from benchmarks.search.worlds.conditions import Conditions
+from benchmarks.search.worlds.cloudwatch import Recording
+from benchmarks.search.worlds.conditions import Conditions, Warming
 from benchmarks.search.worlds.drawing import BY_NAME, Candidate, Case, draw
+from benchmarks.search.worlds.fleet import Site
 from benchmarks.search.worlds.latency import Shape, binomial, mean, percentile
-from benchmarks.search.worlds.load_generator import Site, closed_loop, run
+from benchmarks.search.worlds.load_generator import closed_loop, run
 from benchmarks.search.worlds.score import autoscaling_over, judgement
 from benchmarks.search.worlds.truth import Truth
+from sizing.load_test.locust_result import LocustResult
 from sizing.load_test.measurement import queries
 from sizing.load_test.observation import LoadTestRecord
 from sizing.load_test.plan import Burst, LoadTestPlan, Purpose, Step
-from sizing.request.request import Measurement
 from tests.unit.benchmarks.endpoints import an_endpoint
 
 START = 1_795_000_003.0
-MEASUREMENT = Measurement()
 BURST = Burst(start_concurrency=8, max_concurrency=256, stage_seconds=3.0)
 
 
@@ -47,6 +49,10 @@ def a_case(truth: Truth, conditions: Conditions | None = None) -> Case:
 
 def shown_by(case: Case, plan: LoadTestPlan, seed: int = 1) -> LoadTestRecord:
     return load_test(sizing_of(case), plan, Site(case.candidates[0]), START, Random(seed))
+
+
+def ran(case: Case, plan: LoadTestPlan, seed: int) -> tuple[LocustResult, Recording]:
+    return run(Site(case.candidates[0]), sizing_of(case), plan, START + seed, Random(seed))
 
 
 def test_a_step_shows_the_truth() -> None:
@@ -85,8 +91,7 @@ def test_percentiles_come_in_tiles_where_no_period_fits() -> None:
     case = a_case(truth)
     whole, tiles = [], []
     for seed in range(20):
-        site = Site(case.candidates[0])
-        result, recording = run(site, a_plan(30.0), MEASUREMENT, START + seed, Random(seed))
+        result, recording = ran(case, a_plan(30.0), seed)
         window = result.steps[0].window
         assert window is not None
         facts = sizing_of(case).candidates[0]
@@ -109,26 +114,18 @@ def test_percentiles_come_in_tiles_where_no_period_fits() -> None:
 def test_samples_on_phases_of_their_own_are_sometimes_one_more_or_less() -> None:
     conditions = Conditions(own_phase=True, sample_jitter_seconds=1.0, sample_missing=0.01)
     case = a_case(an_endpoint(), conditions)
-    _, recording = run(
-        Site(case.candidates[0]), a_plan(*[400.0] * 6, count=5), MEASUREMENT, START, Random(3)
-    )
+    _, recording = ran(case, a_plan(*[400.0] * 6, count=5), 3)
     counts = [samples.count for samples in recording.samples().values()]
     assert min(counts[1:-1]) < 5 < max(counts[1:-1])
-    _, aligned = run(
-        Site(a_case(an_endpoint()).candidates[0]),
-        a_plan(400.0, count=5),
-        MEASUREMENT,
-        START,
-        Random(3),
-    )
+    _, aligned = ran(a_case(an_endpoint()), a_plan(400.0, count=5), 3)
     assert {samples.count for samples in aligned.samples().values()} == {5}
 
 
 def test_noise_that_is_correlated_stays_on_one_side_for_longer() -> None:
     def turns(correlation: float) -> int:
         conditions = Conditions(noise_correlation=correlation)
-        site = Site(a_case(an_endpoint(sample_noise=0.04), conditions).candidates[0])
-        _, recording = run(site, a_plan(*[100.0] * 20), MEASUREMENT, START, Random(5))
+        case = a_case(an_endpoint(sample_noise=0.04), conditions)
+        _, recording = ran(case, a_plan(*[100.0] * 20), 5)
         values = [samples.mean > 0.5 for samples in recording.samples().values()]
         return sum(before != after for before, after in pairwise(values))
 
@@ -152,12 +149,32 @@ def test_a_cold_instance_costs_more_and_gets_warm_under_load() -> None:
 
 
 def test_the_burst_meets_the_cold_instance() -> None:
-    cold = Conditions(cold_cost=1.0, cold_seconds=240)
+    cold = Conditions(cold_cost=1.0, cold_seconds=240, warming="step")
     found = shown_by(a_case(an_endpoint(), cold), a_plan(50.0, burst=BURST)).saturation_tps
     warm = shown_by(a_case(an_endpoint()), a_plan(50.0, burst=BURST)).saturation_tps
     assert warm == pytest.approx(200, rel=0.05)
     assert found is not None
     assert found < 0.6 * 200
+
+
+def test_a_warm_up_that_shows_is_waited_for() -> None:
+    cold = Conditions(cold_cost=2.0, cold_seconds=60)
+    record = shown_by(a_case(an_endpoint(), cold), a_plan(50.0, burst=BURST))
+    assert record.saturation_tps == pytest.approx(200, rel=0.06)
+    warmed = shown_by(a_case(an_endpoint()), a_plan(50.0, burst=BURST)).observations[0]
+    assert warmed.warm_up_seconds is not None
+    assert warmed.warm_up_seconds < 45
+    assert warmed.steady
+
+
+@pytest.mark.parametrize("warming", get_args(Warming))
+def test_what_is_cold_gets_warm_in_its_time(warming: Warming) -> None:
+    cold = Conditions(cold_cost=1.0, cold_seconds=100, warming=warming)
+    costs = [cold.slowness(age) for age in (0.0, 50.0, 99.0, 101.0)]
+    assert costs[0] == 2.0
+    assert costs == sorted(costs, reverse=True)
+    assert costs[3] == pytest.approx(1.0, abs=0.05)
+    assert {"ramp": 1.5, "decay": 1.22, "step": 2.0}[warming] == pytest.approx(costs[1], abs=0.01)
 
 
 def test_errors_at_the_start_end() -> None:
@@ -332,7 +349,8 @@ def test_what_is_seen_of_many_endpoints_is_the_truth_on_average(name: str) -> No
         site = Site(candidate)
         site.ages = [1e6] * count
         plan = a_plan(*[truth.tps] * 5, count=count).model_copy(update={"workers": 10_000})
-        result, recording = run(site, plan, MEASUREMENT, START + index, Random(index))
+        sizing = sizing_of(Case((candidate,)))
+        result, recording = run(site, sizing, plan, START + index, Random(index))
         windows = [step.window for step in result.steps if step.window is not None][1:]
         points = recording.between(windows[0].start, windows[-1].end).points
         rate = truth.tps / count
