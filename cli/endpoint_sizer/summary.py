@@ -65,7 +65,9 @@ def _load_tests(console: Console, result: Result) -> Iterator[RenderableType]:
                 Text.assemble((f"{label} ", "dim"), figure)
                 for label, figure in zip(_FIGURES, _figures(seen), strict=True)
             ]
-            yield Packed([Text.assemble("  ", figures[0]), *figures[1:], _verdict(seen)], gap=2)
+            yield Packed(
+                [Text.assemble("  ", figures[0]), *figures[1:], _verdict(seen)], indent=4, gap=2
+            )
 
 
 def _table(named: list[tuple[str, LoadTestResult]]) -> Table:

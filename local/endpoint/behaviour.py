@@ -22,6 +22,7 @@ SERVE_KEY = "serve"
 #: What tells a model server its port: SageMaker's own name, and the one that many servers know.
 PORT_VARIABLES = ("SAGEMAKER_BIND_TO_PORT", "PORT")
 INSTANCE_TYPES_KEY = "instance_types"
+_LARGEST_FILE_BYTES = 1_048_576
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -176,12 +177,18 @@ def load_models(path: str | Path) -> ModelCatalogue:
     """
     source = os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
     try:
-        text = Path(path).read_text("utf-8")
-        document = load_yaml(text)
+        with Path(path).open("rb") as file:
+            content = file.read(_LARGEST_FILE_BYTES + 1)
     except OSError as error:
         raise ModelsFileError(f"{source}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    if len(content) > _LARGEST_FILE_BYTES:
+        raise ModelsFileError(f"{source}: has more than {_LARGEST_FILE_BYTES:,} bytes")
+    try:
+        document = load_yaml(content.decode())
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, a 13th month
         raise ModelsFileError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ModelsFileError(f"{source}: not YAML: it is nested too deeply") from error
     if not isinstance(document, dict) or not document:
         raise ModelsFileError(f"{source}: must be a mapping of model id to behaviour")
 

@@ -71,6 +71,10 @@ def test_a_request_in_error(
         (["{tmp}/binary.json"], "binary.json: not JSON"),
         (["{request}", "--models", "{tmp}/missing.yaml"], "missing.yaml"),
         (["{request}", "--models", "{tmp}/text.json"], "text.json"),
+        (["{request}", "--models", "{tmp}/month.yaml"], "month.yaml: not YAML: month must be in"),
+        (["{request}", "--models", "{tmp}/deep.yaml"], "deep.yaml: not YAML: it is nested too"),
+        (["{request}", "--models", "/dev/zero"], "/dev/zero: has more than 1,048,576 bytes"),
+        (["{request}", "--models", "{tmp}"], "Is a directory"),
         (["{request}", "--out", "{tmp}/text.json"], "--out"),
         (["{request}", "--out", "{tmp}/text.json/out"], "--out"),
         (["{request}", "--out", "/proc/none"], "--out"),
@@ -82,6 +86,8 @@ def test_files_in_error(
 ) -> None:
     (tmp_path / "text.json").write_text("{not json")
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "month.yaml").write_text("a: 2026-13-01")
+    (tmp_path / "deep.yaml").write_text("[" * 10_000)
     (tmp_path / "taken" / "result.json").mkdir(parents=True)
     places = {"tmp": str(tmp_path), "request": with_request(tmp_path)[1]}
     assert run(["size", "--local", *(each.format(**places) for each in arguments)]) == 64
