@@ -69,7 +69,7 @@ $(DEPLOY)/.deploy: requirements/deploy.txt
 $(CHECKOV)/.checkov: requirements/checkov.txt
 
 .PHONY: install install-test install-lint
-install: $(VENV)/.local
+install: $(VENV)/.local ## the command endpoint-sizer, into .venv/bin
 install-test: $(VENV)/.test
 install-lint: $(VENV)/.lint $(DEPLOY)/.deploy $(CHECKOV)/.checkov
 
@@ -108,11 +108,14 @@ build: $(DEPLOY)/.deploy ## sam build: one artifact for all functions, python3.1
 
 # --- Benchmarks --------------------------------------------------------------------------------
 
-.PHONY: bench-load bench-search plot-search
+.PHONY: bench-load bench-search bench-start plot-search
 bench-load: $(VENV)/.test ## load generator against the method's own client, and its rate and latency
 	@exec $(VENV)/bin/python -m benchmarks.load $(ARGS)
 bench-search: $(VENV)/.test ## search against the plain loop, over simulated endpoints: SEED=<n>
 	@exec $(VENV)/bin/python -m benchmarks.search $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+bench-start: $(VENV)/.test ## how soon the command says its help
+	@exec $(VENV)/bin/python -m benchmarks.start
 
 $(VENV)/.plot: requirements/plot.txt $(VENV)/.test
 	$(INSTALL) -r $<

@@ -76,7 +76,7 @@ def test_the_command_is_installed_anew_when_the_project_changes(project: Path) -
 
 def test_help_lists_every_target(project: Path) -> None:
     listed = make(project).stdout
-    for name in ("demo", "test", "lint", "build", "lock", "clean", "help"):
+    for name in ("install", "demo", "test", "lint", "build", "lock", "clean", "help"):
         assert f"  {name} " in listed
 
 
