@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from local import models as local_models
 from local.ecs import Task
 from local.embedded import EmbeddedAws
@@ -26,8 +24,6 @@ from sizing.request.request import Request
 from sizing.result.result import Result
 
 _LOOK_SECONDS: Final = 0.25
-#: How long an aborted sizing's clean-up is waited for; what is left then ends with this process.
-_CLEAN_UP_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ def run(
     progress: Progress,
     update: Callable[[], None],
 ) -> Outcome:
-    """Run a sizing to its end.
+    """Run a sizing to its end. An exception ends it, and with it all that runs for it.
 
     Args:
         request: The request.
@@ -72,17 +68,13 @@ def run(
             stateMachineArn=aws.state_machine_arn("SizingStateMachine"), input=json.dumps(document)
         )["executionArn"]
         watch = _Watch(aws, events, progress)
-        try:
-            while True:
-                watch.look()
-                update()
-                execution = stepfunctions.describe_execution(executionArn=arn)
-                if execution["status"] != "RUNNING":
-                    break
-                time.sleep(_LOOK_SECONDS)
-        except BaseException:
-            _abort(aws, arn)
-            raise
+        while True:
+            watch.look()
+            update()
+            execution = stepfunctions.describe_execution(executionArn=arn)
+            if execution["status"] != "RUNNING":
+                break
+            time.sleep(_LOOK_SECONDS)
         return _outcome(aws, arn, execution, logs)
 
 
@@ -126,18 +118,6 @@ def _leads(task: Task, load_test_id: str) -> bool:
     environment = {each["name"]: each["value"] for each in override.get("environment", ())}
     uri = environment.get("LOAD_TEST_URI", "")
     return environment.get("LOAD_TEST_ROLE") == "leader" and uri.endswith(f"/{load_test_id}/")
-
-
-def _abort(aws: EmbeddedAws, arn: str) -> None:
-    """Stop the execution and let the clean-up begin that its end sets off, as on AWS."""
-    sagemaker = aws.client("sagemaker")
-    deadline = time.monotonic() + _CLEAN_UP_SECONDS
-    with contextlib.suppress(BotoCoreError, ClientError):  # it ends with this process anyway
-        aws.client("stepfunctions").stop_execution(executionArn=arn)
-        while time.monotonic() < deadline:
-            if not aws.tasks.running() and not sagemaker.list_endpoints()["Endpoints"]:
-                return
-            time.sleep(_LOOK_SECONDS)
 
 
 def _outcome(aws: EmbeddedAws, arn: str, execution: dict[str, Any], folder: Path) -> Outcome:
