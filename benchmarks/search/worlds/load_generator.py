@@ -76,7 +76,9 @@ class _LoadTest:
         self._client_tps = self._truth.client_tps * spec.workers * spec.worker_vcpus
         self._begun = self._clock = started_at
         self._ends: dict[tuple[Shape, float], list[tuple[int, float]]] = {}
+        #: Until the window of a step is known, what its warm-up is judged by.
         self._answered: defaultdict[int, Second] = defaultdict(Second)
+        self._warming = True
         self.recording = Recording(
             self._truth,
             self._fleet.conditions,
@@ -205,7 +207,7 @@ class _LoadTest:
         )
         start, period = int(window.start), spec.metric_period_seconds
         step = _Step(min(offered, self._client_tps), start, window.steady_end)
-        done = start
+        done, self._warming = start, True
         while True:
             for second in range(done, window.steady_start):
                 self._second(step, second)
@@ -217,6 +219,7 @@ class _LoadTest:
             window = replace(
                 window, steady_start=done + period, steady_end=window.steady_end + period
             )
+        self._warming = False
         for second in range(done, window.steady_end):
             self._second(step, second)
         if not step.few:
@@ -243,7 +246,8 @@ class _LoadTest:
                 part = each
                 break
             where -= each.traffic
-        self._answered[int(at)].sent += 1
+        if self._warming:
+            self._answered[int(at)].sent += 1
         chance = self._random.random()
         if chance < part.timed_out:
             self._failed(at + TIMEOUT_SECONDS, "timeout")
@@ -255,9 +259,10 @@ class _LoadTest:
             period = self.recording.periods[self.recording.start_of(ended)]
             period.points.append((latency, 1))
             period.succeeded += 1
-            answered = self._answered[int(ended)]
-            answered.succeeded += 1
-            answered.latency.add([latency / 1000])
+            if self._warming:
+                answered = self._answered[int(ended)]
+                answered.succeeded += 1
+                answered.latency.add([latency / 1000])
 
     def _failed(self, at: float, kind: str) -> None:
         self.recording.periods[self.recording.start_of(at)].errors[kind] += 1
@@ -283,7 +288,8 @@ class _LoadTest:
             for later, share in self._ended(*key):
                 ended = step.ended[start_of(second + later)]
                 ended[key] = ended.get(key, 0.0) + answered * share
-                self._count(second + later, answered * share, key, noise)
+                if self._warming:
+                    self._count(second + later, answered * share, key, noise)
         self._answered[second].sent += round(step.sent)
         step.unsettled.setdefault(here, unsettled)
 
