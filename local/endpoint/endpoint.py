@@ -32,6 +32,9 @@ DISK_PERCENT: Final = 10.0
 #: Live figures are over at least this long, and at most one sampling interval longer.
 _LIVE_SECONDS: Final = 1.0
 _SHORTEST_SECONDS: Final = 1e-9
+#: How much later than on its phase an instance may publish, as a share of the metric period.
+#: SageMaker documents an interval, and neither an alignment nor how exactly it is kept.
+_JITTER: Final = 0.05
 
 
 class EndpointStatus(StrEnum):
@@ -63,6 +66,9 @@ class EndpointSpec:
     #: Of one instance; 0 for all that this machine has.
     memory_mib: int = 0
     container_startup_seconds: float = CONTAINER_STARTUP_SECONDS
+    #: All instances publish at the very end of each metric period, which SageMaker does not
+    #: promise: for tests that compute what a period must show.
+    in_phase: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,7 @@ class Instance(ABC):
         "outstanding_min",
         "period_started_at",
         "period_started_with",
+        "phase",
         "position",
     )
 
@@ -112,7 +119,10 @@ class Instance(ABC):
         self.position = -1
         self.in_service_since = now
         self.outstanding = self.outstanding_min = self.outstanding_max = 0
-        #: When the metric period began for this instance, and its ``busy_seconds`` then.
+        #: How far into each metric period of the endpoint it publishes, as a share of the period;
+        #: negative before it has done so.
+        self.phase = -1.0
+        #: When it published last, and its ``busy_seconds`` then.
         self.period_started_at = now
         self.period_started_with = 0.0
 
@@ -159,6 +169,7 @@ class Endpoint(ABC, Generic[_InstanceT]):
         self._processors = processors
         self._cpus_per_processor = cpus_per_processor
         self._random = random.Random(spec.endpoint_name)
+        self._phases = random.Random(f"phases of {spec.endpoint_name}")
         self._instances: list[_InstanceT] = []
         self._routed_to: list[_InstanceT] = []
         # Outstanding requests of each of these: a plain list, because min() of it is fast.
@@ -291,28 +302,43 @@ class Endpoint(ABC, Generic[_InstanceT]):
     def _period_ended(self, at: float, _: None) -> None:
         if self.deleted:
             return
-        period = self._period
-        observed_at = self._observed_at(at)
         for instance in self._instances:
-            busy_seconds = instance.busy_seconds(at)
-            if instance.in_service_since <= period.start:
-                worked = busy_seconds - instance.period_started_with
-                busy = worked / max(observed_at - instance.period_started_at, _SHORTEST_SECONDS)
-                period.instances.append(self._instance_figures(instance, busy))
-            instance.period_started_at = observed_at
-            instance.period_started_with = busy_seconds
-            instance.outstanding_min = instance.outstanding_max = instance.outstanding
-        self._period = self._new_period(at)
+            if self.spec.in_phase:
+                self._publish(at, instance)
+            else:
+                self._timeline.schedule(at + self._next_phase(instance), self._publish, instance)
+        period, self._period = self._period, self._new_period(at)
         self._timeline.schedule(at + self.spec.metric_period_seconds, self._period_ended, None)
         self._on_period(period)
 
-    def _instance_figures(self, instance: _InstanceT, busy: float) -> InstanceFigures:
+    def _next_phase(self, instance: _InstanceT) -> float:
+        """Seconds from a period's start until an instance publishes: its own phase, and jitter."""
+        if instance.phase < 0:
+            instance.phase = self._phases.random()
+        share = instance.phase + _JITTER * self._phases.random()
+        return share * self.spec.metric_period_seconds
+
+    def _publish(self, at: float, instance: _InstanceT) -> None:
+        """Add what an instance did since it published last, if it was in service all the time."""
+        if self.deleted or instance not in self._instances:
+            return
+        busy_seconds, observed_at = instance.busy_seconds(at), self._observed_at(at)
+        if instance.in_service_since <= at - self.spec.metric_period_seconds:
+            worked = busy_seconds - instance.period_started_with
+            busy = worked / max(observed_at - instance.period_started_at, _SHORTEST_SECONDS)
+            self._period.instances.append(self._instance_figures(at, instance, busy))
+        instance.period_started_at = observed_at
+        instance.period_started_with = busy_seconds
+        instance.outstanding_min = instance.outstanding_max = instance.outstanding
+
+    def _instance_figures(self, at: float, instance: _InstanceT, busy: float) -> InstanceFigures:
         """Figures of an instance of whose processors so many were busy."""
         memory_percent = self._memory_percent(instance)
         gpu_utilization = gpu_memory = None
         if self.spec.gpus:
             gpu_utilization, gpu_memory = self._gpu_figures(busy, memory_percent)
         return InstanceFigures(
+            at=at,
             cpu_utilization=100 * busy * self._cpus_per_processor,
             memory_utilization=memory_percent,
             disk_utilization=DISK_PERCENT,
@@ -330,7 +356,7 @@ class Endpoint(ABC, Generic[_InstanceT]):
         """Take no more requests; those at work are still answered."""
         self.deleted = True
         period, self._period = self._period, self._new_period(self._timeline.now)
-        if period.invocations:
+        if period.invocations or period.instances:
             self._on_period(period)
 
     def _sample(self, at: float, _: None) -> None:

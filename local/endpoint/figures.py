@@ -12,8 +12,10 @@ _SHORTEST_LATENCY_SECONDS = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class InstanceFigures:
-    """One instance over one full metric period; percentages as SageMaker scales them."""
+    """One instance over about a metric period; percentages as SageMaker scales them."""
 
+    #: When it was published: the end of what it covers, epoch seconds.
+    at: float
     cpu_utilization: float
     memory_utilization: float
     disk_utilization: float
@@ -41,7 +43,7 @@ class PeriodFigures:
     #: Requests by latency bucket; ``latency_seconds`` gives a bucket's latency.
     model_latency: dict[int, int] = field(default_factory=dict)
     overhead_latency: dict[int, int] = field(default_factory=dict)
-    #: The instances that were in service for the whole period.
+    #: What instances published in it, each on a phase of its own.
     instances: list[InstanceFigures] = field(default_factory=list)
 
 

@@ -2,18 +2,20 @@
 
 Source: "Monitor Amazon SageMaker AI with Amazon CloudWatch" (Developer Guide). Utilization is one
 sample for each instance and period, so that Average is the fleet's mean, Maximum its hottest
-instance and SampleCount the number of instances that reported. Invocation metrics are one sample
-for each request.
+instance and SampleCount the number of instances that reported. Each sample has the time at which
+its instance published it, so a period may lack one and the next one have two of them. Invocation
+metrics are one sample for each request.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from local.endpoint.figures import PeriodFigures, latency_seconds
+from local.endpoint.figures import InstanceFigures, PeriodFigures, latency_seconds
 
 INVOCATION_NAMESPACE = "AWS/SageMaker"
 INSTANCE_NAMESPACE = "/aws/sagemaker/Endpoints"
@@ -30,35 +32,45 @@ def metric_data(period: PeriodFigures) -> list[tuple[str, list[Datum]]]:
     """One period of one endpoint as arguments of PutMetricData.
 
     Returns:
-        Pairs of Namespace and MetricData, each within the limits of one call. Timestamps are the
-        period's start.
+        Pairs of Namespace and MetricData, each within the limits of one call. Of requests the
+        period's start is the timestamp, of instances the second at which they published.
     """
     dimensions = [
         {"Name": "EndpointName", "Value": period.endpoint_name},
         {"Name": "VariantName", "Value": period.variant_name},
     ]
-    timestamp = datetime.fromtimestamp(period.start, UTC)
-    calls = []
-    for namespace, metrics in (
-        (INVOCATION_NAMESPACE, _invocation_metrics(period)),
-        (INSTANCE_NAMESPACE, _instance_metrics(period)),
-    ):
-        data = []
+
+    def data(second: int, metrics: _Metrics) -> Iterator[Datum]:
         for name, (unit, counts) in metrics.items():
             samples = sorted((value, count) for value, count in counts.items() if count)
             for chunk in _chunks(samples, VALUES_PER_DATUM):
                 values, value_counts = zip(*chunk, strict=True)
-                datum: Datum = {
+                yield {
                     "MetricName": name,
                     "Dimensions": dimensions,
-                    "Timestamp": timestamp,
+                    "Timestamp": datetime.fromtimestamp(second, UTC),
                     "Unit": unit,
                     "Values": [float(value) for value in values],
                     "Counts": [float(count) for count in value_counts],
                 }
-                data.append(datum)
-        calls += [(namespace, chunk) for chunk in _chunks(data, DATA_PER_CALL)]
-    return calls
+
+    published: dict[int, list[InstanceFigures]] = {}
+    for instance in period.instances:
+        published.setdefault(math.floor(instance.at), []).append(instance)
+    of_requests = list(data(period.start, _invocation_metrics(period)))
+    of_instances = [
+        datum
+        for second, instances in sorted(published.items())
+        for datum in data(second, _instance_metrics(instances))
+    ]
+    return [
+        (namespace, chunk)
+        for namespace, all_data in (
+            (INVOCATION_NAMESPACE, of_requests),
+            (INSTANCE_NAMESPACE, of_instances),
+        )
+        for chunk in _chunks(all_data, DATA_PER_CALL)
+    ]
 
 
 def _chunks(items: list[_Item], size: int) -> list[list[_Item]]:
@@ -97,8 +109,7 @@ def _microseconds(buckets: Mapping[int, int]) -> Mapping[float, int]:
     return {round(latency_seconds(bucket) * 1e6, 1): count for bucket, count in buckets.items()}
 
 
-def _instance_metrics(period: PeriodFigures) -> _Metrics:
-    instances = period.instances
+def _instance_metrics(instances: Sequence[InstanceFigures]) -> _Metrics:
     samples: dict[str, list[float | None]] = {
         "CPUUtilization": [each.cpu_utilization for each in instances],
         "MemoryUtilization": [each.memory_utilization for each in instances],

@@ -55,6 +55,7 @@ class LoadTested:
                 behaviour=model,
                 routing="LEAST_OUTSTANDING_REQUESTS",
                 metric_period_seconds=10,
+                in_phase=True,
             )
         )
         self._until(START + model.startup_seconds)

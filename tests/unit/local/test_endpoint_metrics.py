@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import botocore.session
 import pytest
@@ -31,6 +32,7 @@ def period(latencies_ms: list[float], instances: int = 2, *, gpu: bool = False) 
         figures.overhead_latency[bucket - 500] = 1
     figures.instances = [
         InstanceFigures(
+            at=START + 0.7,
             cpu_utilization=2900.0 + number,
             memory_utilization=40.0,
             disk_utilization=10.0,
@@ -101,6 +103,22 @@ def test_utilization_is_one_sample_for_each_instance() -> None:
 def test_equal_utilizations_keep_their_samples() -> None:
     data = by_metric(period([], instances=5))[INSTANCE_NAMESPACE, "MemoryUtilization"]
     assert (data[0]["Values"], data[0]["Counts"]) == ([40.0], [5.0])
+
+
+def test_instances_publish_each_at_its_own_second() -> None:
+    figures = period([240.0], instances=3)
+    figures.instances = [
+        replace(each, at=START + second)
+        for each, second in zip(figures.instances, (3.2, 9.9, 3.8), strict=True)
+    ]
+    data = by_metric(figures)
+    cpu = data[INSTANCE_NAMESPACE, "CPUUtilization"]
+    assert [(each["Timestamp"].timestamp() - START, each["Values"]) for each in cpu] == [
+        (3, [2900.0, 2902.0]),
+        (9, [2901.0]),
+    ]
+    [invocations] = data[INVOCATION_NAMESPACE, "Invocations"]
+    assert invocations["Timestamp"].timestamp() == START
 
 
 def test_error_metrics_are_zero_or_one_for_each_request() -> None:

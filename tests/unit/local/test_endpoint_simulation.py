@@ -32,6 +32,7 @@ class World:
         routing: Routing = "LEAST_OUTSTANDING_REQUESTS",
         gpus: int = 0,
         at: float = START,
+        in_phase: bool = True,
     ) -> None:
         self.periods: list[PeriodFigures] = []
         self.simulation = Simulation(at, self.periods.append)
@@ -46,6 +47,7 @@ class World:
                 behaviour=behaviour,
                 routing=routing,
                 metric_period_seconds=PERIOD,
+                in_phase=in_phase,
             )
         )
         self.simulation.advance(at)
@@ -362,6 +364,32 @@ class TestLife:
             (20, 4),
             (30, 4),
         ]
+
+    def test_instances_publish_on_their_own_phases_and_not_quite_regularly(self) -> None:
+        periods, count = 60, 20
+        world = World(behaviour(cpu_ms=60), instance_count=count, in_phase=False)
+        world.offer(400, PERIOD * periods)
+        # An instance that is on the edge of two periods leaves one of them out now and then.
+        full = [len(period.instances) for period in world.periods[2:]]
+        assert set(full) > {count}
+        assert sum(full) == pytest.approx(count * len(full), abs=2)
+        moments = [each.at for period in world.periods[2:] for each in period.instances]
+        assert moments == sorted(moments)
+        assert all(
+            period.start <= each.at < period.start + PERIOD
+            for period in world.periods
+            for each in period.instances
+        )
+        assert len({round(moment % PERIOD) for moment in moments}) > PERIOD / 2
+        # What they publish is what they did all the same.
+        assert fmean(world.cpu()) / 4 == pytest.approx(100 * 400 * 0.06 / 4 / count, rel=0.02)
+
+    def test_each_keeps_its_phase(self) -> None:
+        world = World(behaviour(), in_phase=False)
+        world.drain(START + 100 * PERIOD)
+        phases = [each.at % PERIOD for p in world.periods[2:] for each in p.instances]
+        assert len(phases) == pytest.approx(98, abs=1)
+        assert 0.3 < max(phases) - min(phases) < 0.05 * PERIOD
 
     def test_deleting_hands_over_what_was_counted_and_then_says_nothing(self) -> None:
         world = World(behaviour(cpu_ms=10, cpu_ms_cv=0))

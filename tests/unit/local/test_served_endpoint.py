@@ -97,6 +97,7 @@ class World:
             routing=routing,
             metric_period_seconds=PERIOD,
             memory_mib=2048,
+            in_phase=True,
         )
         self.endpoint = self.simulation.add("e", self.make)
         self.replies: list[Reply] = []
