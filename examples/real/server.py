@@ -12,12 +12,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
+import onnxruntime
 from magika import Magika
 
 _Receive = Callable[[], Awaitable[dict[str, Any]]]
 _Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+# By itself onnxruntime takes a thread for each core of the machine, even if this process may use
+# only one, and threads without work wait by spinning: 45 % of a core at 10 requests a second, where
+# the work itself is 8 %. CPUUtilization then says nothing about the load.
+_options = onnxruntime.SessionOptions()
+_options.intra_op_num_threads = 1
+onnxruntime.InferenceSession = partial(onnxruntime.InferenceSession, sess_options=_options)
 
 _magika = Magika()
 

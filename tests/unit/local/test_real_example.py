@@ -27,13 +27,21 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Call:
     """Calls the server's app, with a model that finds Python where there is a colon."""
 
     class Magika:
+        def __init__(self) -> None:
+            options = onnxruntime.InferenceSession("a model")
+            assert options.intra_op_num_threads == 1  # or idle threads would use CPU
+
         def identify_bytes(self, content: bytes) -> Any:
             label = "python" if b":" in content else "unknown"
             return SimpleNamespace(output=SimpleNamespace(label=label), score=0.123456)
 
-    module = ModuleType("magika")
-    monkeypatch.setattr(module, "Magika", Magika, raising=False)
-    monkeypatch.setitem(sys.modules, "magika", module)
+    onnxruntime: Any = ModuleType("onnxruntime")
+    onnxruntime.SessionOptions = SimpleNamespace
+    onnxruntime.InferenceSession = lambda _path, sess_options: sess_options
+    monkeypatch.setitem(sys.modules, "onnxruntime", onnxruntime)
+    magika: Any = ModuleType("magika")
+    magika.Magika = Magika
+    monkeypatch.setitem(sys.modules, "magika", magika)
     app = runpy.run_path(str(REAL / "server.py"))["app"]
 
     def call(method: str, path: str, *parts: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
