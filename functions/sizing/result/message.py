@@ -53,7 +53,7 @@ def locally(result: Result) -> str | None:
     """What its figures are, of a sizing that measured none of AWS's; None of any other."""
     if not result.local or result.status is Status.DRY_RUN:
         return None
-    text = "on this machine, with made-up endpoints"
+    text = "on this machine, with local endpoints"
     estimate = result.estimate or {}
     cost, minutes = (estimate.get(key) for key in ("cost_usd", "minutes"))
     if isinstance(cost, int | float) and isinstance(minutes, int | float):

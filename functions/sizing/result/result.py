@@ -151,7 +151,7 @@ class Result(_Frozen):
     """``result.json``."""
 
     status: Status
-    #: Whether it was measured on somebody's machine, on endpoints that are made up.
+    #: Whether it was measured on somebody's machine, on local endpoints.
     local: bool = False
     #: Why the search ended as it did, in a sentence.
     reason: str

@@ -14,7 +14,7 @@ from tests.unit.result import sample_sizings
 from tests.unit.result.sample_sizings import Made
 
 ESTIMATE = {"cost_usd": 21.4521, "minutes": 33.7, "load_tests": 3}
-TEXT = "on this machine, with made-up endpoints; on AWS it would take up to 34 min and $21.45"
+TEXT = "on this machine, with local endpoints; on AWS it would take up to 34 min and $21.45"
 
 
 def document(made: Made, *, local: bool = True, **ending: Any) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def test_on_aws_nothing_of_it_is_said() -> None:
 @pytest.mark.parametrize("estimate", [None, {}, {"cost_usd": None, "minutes": 3}])
 def test_without_an_estimate_it_is_said_all_the_same(estimate: dict[str, Any] | None) -> None:
     result = Result.model_validate(document(sample_sizings.sized(), estimate=estimate))
-    assert locally(result) == "on this machine, with made-up endpoints"
+    assert locally(result) == "on this machine, with local endpoints"
 
 
 def test_a_dry_run_has_measured_nothing() -> None:
@@ -68,6 +68,12 @@ def test_no_advice_leads_to_cloudwatch(name: str) -> None:
     here = on_this_machine(failure(name, "cause"))
     assert "CloudWatch under" not in here.advice
     assert here.name == name
+
+
+def test_too_few_cores_are_mended_by_another_machine_not_by_a_quota() -> None:
+    here = on_this_machine(failure("CapacityUnavailable", "2 instances need 3 cores"))
+    assert "Service Quotas" not in here.advice
+    assert "machine with more of them" in here.advice
 
 
 def test_a_failure_s_advice_is_the_one_for_this_machine() -> None:
