@@ -8,21 +8,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from aws import sizing_table
+from aws import refusals, sizing_table
 from aws.clients import client
 from aws.telemetry import logger
 from sizing.clean_up import lock, names
 from sizing.clean_up.leftovers import Found, Resource
 
-#: How AWS says that something is gone by now.
-_GONE = {
-    "ClusterNotFoundException",
-    "ExecutionDoesNotExist",
-    "RecordNotFound",
-    "ResourceNotFound",
-    "ResourceNotFoundException",
-    "ValidationException",
-}
 _TASKS_A_CALL = 100
 
 
@@ -30,7 +21,7 @@ def find(
     name_prefix: str,
     sizing_id: str | None,
     cluster: str,
-    load_test_state_machine_arn: str,
+    state_machine_arns: Iterable[str],
     table: str,
 ) -> Found:
     """Everything that a sizing created, or that any did.
@@ -39,7 +30,7 @@ def find(
         name_prefix: The stack's prefix of all names.
         sizing_id: The sizing; None for all.
         cluster: ARN of the load generators' cluster.
-        load_test_state_machine_arn: The state machine that runs load tests.
+        state_machine_arns: The state machines that a sizing starts, from the outermost.
         table: Name of the table of locks.
 
     Raises:
@@ -51,7 +42,9 @@ def find(
         endpoints=tuple(_sagemaker("list_endpoints", "Endpoint", *sagemaker)),
         endpoint_configs=tuple(_sagemaker("list_endpoint_configs", "EndpointConfig", *sagemaker)),
         models=tuple(_sagemaker("list_models", "Model", *sagemaker)),
-        executions=tuple(_load_tests(load_test_state_machine_arn, sizing_id)),
+        executions=tuple(
+            each for arn in state_machine_arns for each in _executions(arn, sizing_id)
+        ),
         tasks=tuple(_tasks(cluster)),
         locks=tuple(_locks(table)),
     )
@@ -81,7 +74,7 @@ def execution_status(arn: str) -> str | None:
     try:
         return str(client("stepfunctions").describe_execution(executionArn=arn)["status"])
     except ClientError as error:
-        if error.response["Error"]["Code"] == "ExecutionDoesNotExist":
+        if refusals.is_gone(error):
             return None
         raise
 
@@ -109,13 +102,13 @@ def _tags(arn: str) -> dict[str, str]:
         pages = client("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
         return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
     except ClientError as error:
-        if error.response["Error"]["Code"] in _GONE:
+        if refusals.is_gone(error):
             return {}
         raise
 
 
-def _load_tests(state_machine_arn: str, sizing_id: str | None) -> Iterator[Resource]:
-    """Running load tests of a sizing; their input carries the tags of all they start."""
+def _executions(state_machine_arn: str, sizing_id: str | None) -> Iterator[Resource]:
+    """Running probes or load tests of a sizing; their input carries the tags of all they start."""
     pages = (
         client("stepfunctions")
         .get_paginator("list_executions")
@@ -136,10 +129,11 @@ def _tags_in_input(arn: str) -> dict[str, str]:
             client("stepfunctions").describe_execution(executionArn=arn)["input"]
         )
     except ClientError as error:
-        if error.response["Error"]["Code"] in _GONE:
+        if refusals.is_gone(error):
             return {}
         raise
-    tags = document.get("tags") if isinstance(document, dict) else None
+    given = document if isinstance(document, dict) else {}
+    tags = given.get("load_test", given).get("tags")  # a probe's input holds that of its load test
     return tags if isinstance(tags, dict) else {}
 
 

@@ -8,8 +8,12 @@ from decimal import Decimal
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
 
 from aws.clients import client
+from aws.refusals import code_of
+
+_CONDITION_FAILED = "ConditionalCheckFailedException"
 
 _from_dynamodb = TypeDeserializer().deserialize
 _to_dynamodb = TypeSerializer().serialize
@@ -52,6 +56,63 @@ def put(table: str, item: Mapping[str, Any]) -> None:
     client("dynamodb").put_item(
         TableName=table, Item={name: _to_dynamodb(value) for name, value in written.items()}
     )
+
+
+def take(
+    table: str, item: Mapping[str, Any], *, now: float, from_owner: str = ""
+) -> dict[str, Any] | None:
+    """Write a lock where there is none, or one that has expired, or is its own.
+
+    Held already is as good as taken now, so it may be repeated.
+
+    Args:
+        table: Name of the table.
+        item: The lock.
+        now: Epoch seconds.
+        from_owner: Another owner that it may be taken over from.
+
+    Returns:
+        The lock that is there; None if it was taken.
+
+    Raises:
+        botocore.exceptions.ClientError: It could not be written.
+    """
+    owners = {":me": item["owner"], ":other": from_owner or item["owner"], ":now": int(now)}
+    try:
+        client("dynamodb").put_item(
+            TableName=table,
+            Item={name: _to_dynamodb(value) for name, value in item.items()},
+            ConditionExpression="attribute_not_exists(pk) OR expires_at < :now"
+            " OR #owner IN (:me, :other)",
+            ExpressionAttributeNames={"#owner": "owner"},
+            ExpressionAttributeValues={name: _to_dynamodb(value) for name, value in owners.items()},
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+    except ClientError as error:
+        if code_of(error) != _CONDITION_FAILED:
+            raise
+        there: Any = error.response.get("Item", {})
+        return {name: _plain(_from_dynamodb(value)) for name, value in there.items()}
+    return None
+
+
+def release(table: str, partition: str, sort_key: str, owner: str) -> None:
+    """Delete a lock, if it is still its owner's.
+
+    Raises:
+        botocore.exceptions.ClientError: It could not be deleted.
+    """
+    try:
+        client("dynamodb").delete_item(
+            TableName=table,
+            Key={"pk": {"S": partition}, "sk": {"S": sort_key}},
+            ConditionExpression="#owner = :owner",
+            ExpressionAttributeNames={"#owner": "owner"},
+            ExpressionAttributeValues={":owner": {"S": owner}},
+        )
+    except ClientError as error:
+        if code_of(error) != _CONDITION_FAILED:  # released already, or someone else's by now
+            raise
 
 
 def _plain(value: Any) -> Any:

@@ -11,12 +11,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from aws.environment import Environment
 from aws.telemetry import Event, logger
 from sizing.clean_up import names
-from sizing.endpoint.deployment import update_capacity
 from sizing.load_test.observation import LoadTestRecord
-from sizing.load_test.run import load_test_input
+from sizing.load_test.run import load_test_input, record_beforehand
 from sizing.request.sizing import Sizing
 from sizing.search import search
-from sizing.search.answer import Answer
+from sizing.search.answer import Answer, Status
 
 
 class PlanLoadTestEvent(Event):
@@ -31,42 +30,52 @@ def handler(event: PlanLoadTestEvent, _context: LambdaContext) -> dict[str, Any]
     """Decide the next load test.
 
     Returns:
-        ``{"action": "LOAD_TEST", ...}`` with the request that scales the endpoint (None if it has
-        that many instances) and the load test's input, or ``{"action": "DONE", "answer": ...}``.
+        ``{"action": "LOAD_TEST", ...}`` with what a probe of a candidate that was probed before is
+        given, save its endpoint; or ``{"action": "DONE", "answer": ..., "failure": ...}``: without
+        an answer the sizing fails, by the name of the first candidate's failure.
     """
     sizing, environment = event.sizing, Environment.read()
     logger.set_correlation_id(sizing.sizing_id)
     decided = search.next_load_test(sizing, event.history)
     logger.info("load test planned", extra={"reason": decided.reason})
     if isinstance(decided, Answer):
-        return {"action": "DONE", "answer": decided.model_dump(mode="json")}
+        failure = _failure(decided, event.history)
+        return {"action": "DONE", "answer": decided.model_dump(mode="json"), "failure": failure}
 
-    endpoint_name = names.resource_name(
-        environment.name_prefix, sizing.sizing_id, decided.instance_type
-    )
+    def endpoint_name(instance_type: str) -> str:
+        return names.resource_name(environment.name_prefix, sizing.sizing_id, instance_type)
+
+    former = _former(event.history, decided.instance_type)
     of_type = [each for each in event.history if each.instance_type == decided.instance_type]
-    needs_scaling = _known_count(event.history, decided.instance_type) != decided.instance_count
+    load_test = load_test_input(
+        sizing,
+        decided,
+        attempt=len(of_type) + 1,
+        name_prefix=environment.name_prefix,
+        bucket=environment.results_bucket,
+    )
     return {
         "action": "LOAD_TEST",
         "reason": decided.reason,
+        "endpoint_name": endpoint_name(decided.instance_type),
+        "smoke_test": None,
+        "former": former and {"endpoint_name": endpoint_name(former)},
         "plan": decided.model_dump(mode="json"),
-        "endpoint_name": endpoint_name,
-        "scale": update_capacity(endpoint_name, decided.instance_count) if needs_scaling else None,
-        "load_test": load_test_input(
-            sizing,
-            decided,
-            attempt=len(of_type) + 1,
-            name_prefix=environment.name_prefix,
-            bucket=environment.results_bucket,
-        ),
+        "load_test": load_test,
+        "record": record_beforehand(decided, load_test),
     }
 
 
-def _known_count(history: Sequence[LoadTestRecord], instance_type: str) -> int | None:
-    """Instances that a type's endpoint has; None when that is open."""
-    of_type = [each for each in history if each.instance_type == instance_type]
-    if not of_type or of_type[-1].error is not None:
-        return None  # scaling may have failed half-way
-    last = of_type[-1]
-    # The fleet of a type that the search turned away from is shrunk meanwhile, if that works.
-    return last.instance_count if last is history[-1] or last.instance_count == 1 else None
+def _former(history: Sequence[LoadTestRecord], instance_type: str) -> str | None:
+    """The other type that had more than one instance last: the search has turned away from it."""
+    counts = {each.instance_type: each.instance_count for each in history}
+    latest_first = dict.fromkeys(each.instance_type for each in reversed(history))
+    fleets = (each for each in latest_first if each != instance_type and counts[each] > 1)
+    return next(fleets, None)
+
+
+def _failure(answer: Answer, history: Sequence[LoadTestRecord]) -> dict[str, str] | None:
+    if answer.status is not Status.FAILED:
+        return None
+    errors = (each.error for each in history if each.error is not None)
+    return {"error": next(errors, "NoCandidateMeasured"), "cause": answer.reason}

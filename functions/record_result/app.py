@@ -50,8 +50,8 @@ def handler(event: Mapping[str, Any], _context: LambdaContext) -> dict[str, Any]
             ``history``, ``answer``, ``failure`` {error, cause} and ``dry_run``; any may be null.
 
     Returns:
-        ``{"status", "result_uri", "report_uri", "subject", "message", "detail"}``; ``report_uri``
-        is null if there is no report.
+        ``{"status", "result_uri", "report_uri", "subject", "message", "detail", "failure"}``;
+        ``report_uri`` is null if there is no report, ``failure`` {error, cause} if nothing failed.
     """
     notes: list[str] = []
     event = _object(event)
@@ -120,13 +120,16 @@ def _recorded(
     result = Result.model_validate(document)
     publish("SizingsFailed", float(result.status is Status.FAILED))
     logger.info("result recorded", extra={"status": result.status, "load_tests": len(timelines)})
+    detail = message.event_detail(result, result_uri=result_uri, report_uri=report_uri)
+    failed = result.status is Status.FAILED
     return {
         "status": str(result.status),
         "result_uri": result_uri,
         "report_uri": report_uri,
         "subject": message.subject(result),
         "message": message.message(result, result_uri=result_uri, report_uri=report_uri),
-        "detail": message.event_detail(result, result_uri=result_uri, report_uri=report_uri),
+        "detail": detail,
+        "failure": {"error": detail["error"], "cause": detail["cause"]} if failed else None,
     }
 
 

@@ -20,7 +20,7 @@ from sizing.endpoint import deployment
 from sizing.errors import InvalidRequest
 from sizing.load_test import cost, quota
 from sizing.load_test.plan import LoadTestPlan
-from sizing.load_test.run import load_test_input, payload_source
+from sizing.load_test.run import load_test_input, payload_source, record_beforehand
 from sizing.request import payloads
 from sizing.request.model_key import model_key
 from sizing.request.request import Payload, Payloads, Request, parse_request
@@ -58,8 +58,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
 
     Returns:
         The sizing, its estimate, the terms on which it takes its model's lock, and each candidate
-        with the API requests that deploy it and its baseline load test; no candidates in a dry
-        run, which deploys nothing.
+        with what its first probe is given; no candidates in a dry run, which deploys nothing.
 
     Raises:
         InvalidRequest: The request can't be carried out as written; nothing was created.
@@ -147,20 +146,20 @@ def _candidate(
     endpoint_name = deployed.create_endpoint["EndpointName"]
     requested = sizing.request.payloads
     smoke = requested.model_copy(update={"inline": [first_payload]} if requested.inline else {})
+    load_test = load_test_input(
+        sizing,
+        plan,
+        attempt=1,
+        name_prefix=environment.name_prefix,
+        bucket=environment.results_bucket,
+    )
     return {
-        "instance_type": plan.instance_type,
-        "endpoint_name": endpoint_name,
-        "create_model": deployed.create_model,
-        "create_endpoint_config": deployed.create_endpoint_config,
-        "create_endpoint": deployed.create_endpoint,
-        "plan": plan.model_dump(mode="json"),
-        "load_test": load_test_input(
-            sizing,
-            plan,
-            attempt=1,
-            name_prefix=environment.name_prefix,
-            bucket=environment.results_bucket,
-        ),
+        "endpoint": {
+            "endpoint_name": endpoint_name,
+            "create_model": deployed.create_model,
+            "create_endpoint_config": deployed.create_endpoint_config,
+            "create_endpoint": deployed.create_endpoint,
+        },
         "smoke_test": {
             "endpoint_name": endpoint_name,
             "payloads": {
@@ -169,6 +168,10 @@ def _candidate(
                 "accept": smoke.accept,
             },
         },
+        "former": None,
+        "plan": plan.model_dump(mode="json"),
+        "load_test": load_test,
+        "record": record_beforehand(plan, load_test),
     }
 
 

@@ -17,21 +17,15 @@ from typing import Any, Final
 from local.endpoint.figures import LiveFigures
 from local.stepfunctions import HistoryEvent
 
-#: What the sizing machine's states mean to a person.
+#: What the states of the sizing and its probes mean to a person.
 STATES: Final = {
     "ResolveRequest": "checking the request",
-    "CreateModel": "creating the model",
-    "CreateEndpointConfig": "creating the endpoint config",
-    "CreateEndpoint": "creating the endpoint",
-    "WaitForEndpoint": "waiting for the endpoint",
+    "AcquireLock": "making sure that nobody else sizes the model",
+    "EnsureEndpoint": "bringing the endpoint to its instance count",
     "SmokeTest": "invoking it once",
-    "LoadTest": "load test on one instance",
+    "LoadTest": "load test",
     "Measure": "reading the metrics",
     "PlanLoadTest": "planning",
-    "Scale": "scaling",
-    "WaitForScaling": "waiting for the instances",
-    "VerifyLoadTest": "load test at full traffic",
-    "MeasureVerification": "reading the metrics",
     "RecordResult": "writing result and report",
     "CleanUp": "removing everything",
     "Notify": "telling",
@@ -47,6 +41,7 @@ class Stage(StrEnum):
     CLEAN_UP = "clean up"
 
 
+_ORDER: Final = tuple(Stage)
 _STAGE_BEGINS: Final = {
     "ResolveRequest": Stage.DEPLOY,
     "LoadTest": Stage.BASELINE,
@@ -191,7 +186,7 @@ class Progress:
         details = event.event
         if machine.endswith("-load-test"):
             self._of_load_test(name, details, now)
-        elif machine.endswith("-sizing") and "stateEnteredEventDetails" in details:
+        elif machine.endswith(("-sizing", "-probe")) and "stateEnteredEventDetails" in details:
             self._entered(details["stateEnteredEventDetails"]["name"], now)
 
     def leader_said(self, load_test: LoadTestView, lines: Sequence[str], now: float) -> None:
@@ -248,7 +243,9 @@ class Progress:
         return max(0.0, expected - (now - self._stage_started))
 
     def _entered(self, state: str, now: float) -> None:
-        if stage := _STAGE_BEGINS.get(state):
+        stage = _STAGE_BEGINS.get(state, self.stage)
+        # A load test that verifies is no baseline any more; each plan begins a verification anew.
+        if state in _STAGE_BEGINS and _ORDER.index(stage) >= _ORDER.index(self.stage):
             self.stage, self._stage_started = stage, now
         if (text := STATES.get(state)) and text != self._state:
             self._state = text

@@ -50,6 +50,8 @@ class TaskCall:
     #: The execution's input.
     given: Any
     state: str
+    #: The state's input.
+    input: Any
     #: Makes the call, and waits for its job.
     make: Callable[[], None]
     #: Ends that wait as a time-out of the state does: the job is stopped.
@@ -100,6 +102,7 @@ def _call(task: Any, on_call: Callable[[TaskCall], None], env: Any) -> None:
         execution_arn=context["Execution"]["Id"],
         given=context["Execution"]["Input"],
         state=context["State"]["Name"],
+        input=env.states.get_input(),
         make=lambda: _eval_execution(task, env),
         give_up=env.set_ended,
     )

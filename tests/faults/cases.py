@@ -1,7 +1,7 @@
 """The fault matrix, as data: what goes wrong where, and what must come of it.
 
-To add a case, add an entry to ``STATES`` (a state that calls something; every ``Fault`` then
-happens in it), to ``LOAD_TESTS`` or to ``METRICS``. ``expected`` says what is right for an
+To add a case, add an entry to ``STATES`` (a state that calls something; faults then happen in it),
+to ``LOAD_TESTS`` or to ``METRICS``. ``expected`` says what is right for an
 operator: a rule, which knows nothing of how the state machines are built.
 """
 
@@ -21,7 +21,8 @@ from tests.statemachine.stack import task_states
 #: Error of a state that has no name of its own for what its API answers.
 OF_THE_API = "the API's"
 
-SIZING, LOAD_TEST, CLEAN_UP = "SizingStateMachine", "LoadTestStateMachine", "CleanUpStateMachine"
+SIZING, PROBE = "SizingStateMachine", "ProbeStateMachine"
+LOAD_TEST, CLEAN_UP = "LoadTestStateMachine", "CleanUpStateMachine"
 
 
 class Fault(StrEnum):
@@ -44,8 +45,17 @@ class Fault(StrEnum):
     SWEPT = "swept"
 
 
-#: What happens in every state that calls something.
+#: What happens in every state that calls something: in one that calls a function, what becomes of
+#: the call of it; what happens inside is another matter.
 FAULTS = tuple(Fault)
+FAULTS_OF_A_FUNCTION = (
+    Fault.ABORTED,
+    Fault.EXECUTION_TIMED_OUT,
+    Fault.TIMED_OUT,
+    Fault.THROTTLED_FOR_GOOD,
+    Fault.INTERNAL_ERROR,
+    Fault.SWEPT,
+)
 
 #: What the repetitions of a state get over, or should not notice.
 _PASSING = frozenset({Fault.THROTTLED, Fault.INTERNAL_ERROR, Fault.SWEPT})
@@ -78,36 +88,6 @@ ERROR_NAMES: Mapping[str, Mapping[Fault, str]] = {
         Fault.INTERNAL_ERROR: "EventBridge.InternalException",
         Fault.VALIDATION_ERROR: "EventBridge.ValidationException",
     },
-    "ecs": {
-        Fault.THROTTLED: "ECS.ThrottlingException",
-        Fault.ACCESS_DENIED: "ECS.AccessDeniedException",
-        Fault.INTERNAL_ERROR: "ECS.ServerException",
-        Fault.VALIDATION_ERROR: "ECS.InvalidParameterException",
-    },
-    "aws-sdk:sagemaker": dict.fromkeys(
-        (Fault.THROTTLED, Fault.ACCESS_DENIED, Fault.INTERNAL_ERROR, Fault.VALIDATION_ERROR),
-        "SageMaker.SageMakerException",
-    ),
-    "aws-sdk:dynamodb": {
-        Fault.THROTTLED: "DynamoDb.ProvisionedThroughputExceededException",
-        Fault.ACCESS_DENIED: "DynamoDb.DynamoDbException",
-        Fault.INTERNAL_ERROR: "DynamoDb.InternalServerErrorException",
-        Fault.VALIDATION_ERROR: "DynamoDb.DynamoDbException",
-    },
-    "aws-sdk:sfn": dict.fromkeys(
-        (Fault.THROTTLED, Fault.ACCESS_DENIED, Fault.INTERNAL_ERROR, Fault.VALIDATION_ERROR),
-        "Sfn.SfnException",
-    ),
-    "aws-sdk:ecs": {
-        Fault.THROTTLED: "Ecs.EcsException",
-        Fault.ACCESS_DENIED: "Ecs.AccessDeniedException",
-        Fault.INTERNAL_ERROR: "Ecs.ServerException",
-        Fault.VALIDATION_ERROR: "Ecs.InvalidParameterException",
-    },
-    "aws-sdk:s3": dict.fromkeys(
-        (Fault.THROTTLED, Fault.ACCESS_DENIED, Fault.INTERNAL_ERROR, Fault.VALIDATION_ERROR),
-        "S3.S3Exception",
-    ),
 }
 
 
@@ -170,8 +150,6 @@ class Scenario:
     locked_by_the_dead: bool = False
     #: Whether another sizing of the same model runs already.
     second_of_its_model: bool = False
-    #: Whether a load test is still running when it cleans up.
-    orphaned_load_test: bool = False
     #: Whether Locust offers the load, to an endpoint that serves it and shows it in CloudWatch.
     real_load: bool = False
     #: What becomes of a task of Locust's.
@@ -190,8 +168,6 @@ TWO_TYPES = Scenario(
     load_tests={"c5-xlarge-.*verify": "failed"},
 )
 LOCKED = Scenario(locked_by_the_dead=True)
-LOCKED_AND_IMPATIENT = Scenario(request={"when_locked": "FAIL"}, locked_by_the_dead=True)
-LOAD_TEST_HANGS = Scenario(load_tests={".": "hangs"})
 
 
 @dataclass(frozen=True)
@@ -202,30 +178,27 @@ class Called:
     error: str | None
     #: A sizing that comes by.
     scenario: Scenario = USUAL
+    machine: str = SIZING
+    #: Of which probes: baseline or verify.
+    purpose: str = ""
 
 
-#: Every state of the sizing that calls something.
+#: Every state of a sizing and its probes that calls something, by its name, and for which probes.
 STATES: Mapping[str, Called] = {
     "ResolveRequest": Called(OF_THE_API),
     "AcquireLock": Called(OF_THE_API),
-    "ReadLock": Called(OF_THE_API, LOCKED),
-    # Whoever can't be asked about may well be alive, so its lock holds.
-    "DescribeOwner": Called("Locked", LOCKED_AND_IMPATIENT),
-    "CleanUpAfterOwner": Called(None, LOCKED),
-    "CreateModel": Called("EndpointFailed"),
-    "CreateEndpointConfig": Called("EndpointFailed"),
-    "CreateEndpoint": Called("EndpointFailed"),
-    "DescribeEndpoint": Called("EndpointFailed"),
-    "SmokeTest": Called("SmokeTestFailed"),
-    "LoadTest": Called("LoadTestFailed"),
-    "Measure": Called(OF_THE_API),
-    "ReleaseEndpoint": Called(None, BROKEN),
+    "Probe": Called(OF_THE_API, purpose="baseline"),
+    "Probe, verify": Called(OF_THE_API, purpose="verify"),
+    "ShrinkFormer": Called(None, TWO_TYPES, PROBE),
+    "EnsureEndpoint": Called(OF_THE_API, machine=PROBE, purpose="baseline"),
+    "EnsureEndpoint, verify": Called(OF_THE_API, machine=PROBE, purpose="verify"),
+    "SmokeTest": Called("SmokeTestFailed", machine=PROBE),
+    "LoadTest": Called("LoadTestFailed", machine=PROBE, purpose="baseline"),
+    "LoadTest, verify": Called("LoadTestFailed", machine=PROBE, purpose="verify"),
+    "Measure": Called(OF_THE_API, machine=PROBE, purpose="baseline"),
+    "Measure, verify": Called(OF_THE_API, machine=PROBE, purpose="verify"),
+    "ReleaseEndpoint": Called(None, BROKEN, PROBE),
     "PlanLoadTest": Called(OF_THE_API),
-    "ShrinkFormer": Called(None, TWO_TYPES),
-    "Scale": Called("EndpointFailed"),
-    "DescribeScaledEndpoint": Called("EndpointFailed"),
-    "VerifyLoadTest": Called("LoadTestFailed"),
-    "MeasureVerification": Called(OF_THE_API),
     "RecordResult": Called("RecordResultFailed"),
     "CleanUp": Called("CleanUpFailed"),
     "Notify": Called("NotificationFailed"),
@@ -245,6 +218,8 @@ class Case:
     #: Where it happens: a state machine and one of its states.
     machine: str = SIZING
     state: str = ""
+    #: Only in probes that are made for that: baseline or verify.
+    purpose: str = ""
     fault: Fault | None = None
     #: Another state, whose call is refused for good.
     also_denied: str = ""
@@ -294,7 +269,7 @@ def integration(arn: str) -> str:
     return f"{service}:{rest.partition(':')[0]}" if service == "aws-sdk" else service
 
 
-def expected(state: str, fault: Fault, called: Called) -> Answer:
+def expected(called: Called, state: str, fault: Fault) -> Answer:
     """What is right for an operator when a call of a sizing meets a fault.
 
     - What is stopped is stopped, and what ran out of time has timed out.
@@ -312,25 +287,32 @@ def expected(state: str, fault: Fault, called: Called) -> Answer:
         return answer
     error = called.error
     if error == OF_THE_API:
-        error = Case("", answer, state=state, fault=fault).error
+        error = Case("", answer, machine=called.machine, state=state, fault=fault).error
     return Answer("FAILED", error, answer.recommendation if state in _AFTER_THE_ANSWER else None)
 
 
+def faults_of(machine: str, state: str) -> Sequence[Fault]:
+    """What happens in a state."""
+    is_function = integration(resource(machine, state)) == "lambda"
+    return FAULTS_OF_A_FUNCTION if is_function else FAULTS
+
+
 def in_states() -> Iterator[Case]:
-    """Every fault in every state of the sizing that calls something."""
-    for state, called in STATES.items():
-        for fault in FAULTS:
-            job = ".sync" in resource(SIZING, state)
+    """Every fault in every state of a sizing and its probes that calls something."""
+    for name, called in STATES.items():
+        state = name.partition(",")[0]
+        for fault in faults_of(called.machine, state):
             scenario = called.scenario
             waits = fault in (Fault.ABORTED, Fault.TIMED_OUT, Fault.EXECUTION_TIMED_OUT)
-            if job and waits and "LoadTest" in state:
-                purpose = "baseline" if state == "LoadTest" else "verify"
-                scenario = Scenario(load_tests={purpose: "hangs"}, answer=scenario.answer)
+            if waits and state in ("Probe", "LoadTest"):
+                scenario = Scenario(load_tests={called.purpose: "hangs"}, answer=scenario.answer)
             yield Case(
-                name=f"{state}: {fault}",
-                expected=expected(state, fault, called),
+                name=f"{name}: {fault}",
+                expected=expected(called, state, fault),
                 scenario=scenario,
+                machine=called.machine,
                 state=state,
+                purpose=called.purpose,
                 fault=fault,
             )
 
@@ -387,21 +369,19 @@ def under_load() -> Iterator[Case]:
 
 #: What a clean-up meets in each of its states that calls something.
 CLEAN_UP_FAULTS = (Fault.ABORTED, Fault.TIMED_OUT, Fault.THROTTLED, Fault.ACCESS_DENIED)
-ORPHANED = Scenario(orphaned_load_test=True, load_tests={"orphan": "hangs"})
 
 
 def in_clean_up() -> Iterator[Case]:
     """A clean-up that fails half-way, in each of its states that calls something.
 
     Stopped, throttled or out of time it is done by the next round or the next clean-up. Where it
-    is refused for good, it says so, and all is removed once it may. A load test ends by either of
-    two calls, so both must be refused.
+    is refused for good, it says so, and all is removed once it may.
     """
     for state in resources(CLEAN_UP):
         for fault in CLEAN_UP_FAULTS:
             yield _in_clean_up(state, fault)
     # With all that a sizing creates still there: do its names and tags tell the sweep whose it is?
-    nothing_removed = _in_clean_up("FindLeftovers", Fault.ACCESS_DENIED)
+    nothing_removed = _in_clean_up("RemoveLeftovers", Fault.ACCESS_DENIED)
     yield replace(nothing_removed, name="clean-up, lost: then the sweep", by_sweep=True)
 
 
@@ -419,20 +399,17 @@ def _in_clean_up(state: str, fault: Fault) -> Case:
             also_denied="Notify",
             silent=denied or fault is Fault.ABORTED,
         )
-    also_denied = "DeleteModel" if state == "NotifyLeftovers" else ""
-    if state == "StopExecution" and denied:
-        also_denied = "StopTask"
-    lasts = also_denied or (denied and state != "StopTask")
-    fails = lasts or fault is Fault.ABORTED
+    # Only a clean-up that can't remove anything comes to tell so.
+    also_denied = "RemoveLeftovers" if state == "NotifyLeftovers" else ""
+    lasts = bool(also_denied) or denied
     return Case(
         name,
-        not_cleaned_up if fails else SIZED,
-        ORPHANED if state in ("StopExecution", "StopTask") else USUAL,
+        not_cleaned_up if lasts or fault is Fault.ABORTED else SIZED,
         machine=CLEAN_UP,
         state=state,
         fault=fault,
         also_denied=also_denied,
-        cleaned_up_later=bool(lasts),
+        cleaned_up_later=lasts,
     )
 
 
@@ -481,11 +458,11 @@ def all_cases() -> Sequence[Case]:
 
 
 def fast_cases() -> Sequence[Case]:
-    """The part for ``make test``: every second state, every fault, a fifth of those under load."""
-    in_states_by_turns = [
-        [case for case in in_states() if case.state == state][number % len(FAULTS)]
-        for number, state in enumerate([*STATES][::2])
-    ]
-    half_way = [case for case in in_clean_up() if case.fault is Fault.ACCESS_DENIED][3:4]
+    """The part for ``make test``: every second state, by turns the faults, a fifth under load."""
+    in_states_by_turns = []
+    for number, name in enumerate([*STATES][::2]):
+        of_state = [case for case in in_states() if case.name.startswith(f"{name}: ")]
+        in_states_by_turns.append(of_state[number % len(of_state)])
+    half_way = [case for case in in_clean_up() if case.fault is Fault.ACCESS_DENIED][:1]
     lost = [case for case in in_clean_up() if case.by_sweep]
     return [*in_states_by_turns, *list(under_load())[::5], *half_way, *lost]

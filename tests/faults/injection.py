@@ -25,7 +25,7 @@ from sizing.load_test.measurement import (
     INVOCATION_NAMESPACE,
     LONGEST_DELAY_SECONDS,
 )
-from tests.faults.cases import CLEAN_UP, LOAD_TEST, SIZING, Case, Fault, Loss
+from tests.faults.cases import CLEAN_UP, LOAD_TEST, PROBE, SIZING, Case, Fault, Loss
 from tests.statemachine.stack import (
     MODELS,
     Datum,
@@ -46,7 +46,12 @@ _PASSES_AFTER = {Fault.THROTTLED: 2, Fault.INTERNAL_ERROR: 1}
 _LOOKS_IN_3_MINUTES, _LOOKS_IN_4_MINUTES = 9, 11
 _STARTED_BY = "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"
 _ENDS = (Fault.ABORTED, Fault.EXECUTION_TIMED_OUT)
-_CALLS_A_MACHINE = {"-sizing:": SIZING, "-load-test:": LOAD_TEST, "-clean-up:": CLEAN_UP}
+_CALLS_A_MACHINE = {
+    "-sizing:": SIZING,
+    "-probe:": PROBE,
+    "-load-test:": LOAD_TEST,
+    "-clean-up:": CLEAN_UP,
+}
 
 
 @dataclass
@@ -104,6 +109,7 @@ class FaultyStack:
         self._folder = folder
         self._cases = {f"case-{number:03d}": case for number, case in enumerate(cases)}
         self._runs: dict[str, Run] = {}
+        self._runs_by_id: dict[str, Run] = {}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -120,6 +126,7 @@ class FaultyStack:
             self._runs = {
                 self._arn(name): Run(case, self._arn(name)) for name, case in self._cases.items()
             }
+            self._runs_by_id = {run.sizing_id: run for run in self._runs.values()}
             self.stack.load_tests(
                 **{
                     f"{run.sizing_id}.*{pattern}": behaviour
@@ -142,7 +149,7 @@ class FaultyStack:
             self._lock_by_the_dead(run)
         if run.case.scenario.second_of_its_model:
             run.first = self.stack.start(SIZING, a_request(name), f"first-of-{name}")
-            self.stack.wait_for_state(run.first, "LoadTest", PATIENCE_SECONDS)
+            self.stack.wait_for_state(run.first, "Probe", PATIENCE_SECONDS)
         self.stack.start(SIZING, request, name)
 
     def _arn(self, name: str) -> str:
@@ -153,7 +160,8 @@ class FaultyStack:
         """The case that an execution belongs to."""
         given = given if isinstance(given, dict) else {}
         arns = (arn, _cleaned_up(given), given.get(_STARTED_BY))
-        return next((self._runs[each] for each in arns if each in self._runs), None)
+        run = next((self._runs[each] for each in arns if each in self._runs), None)
+        return run or self._runs_by_id.get(arn.rpartition(":")[2].partition("-")[0])
 
     # --- Calls --------------------------------------------------------------------------------
 
@@ -163,18 +171,17 @@ class FaultyStack:
             call.make()
             return
         machine = next(m for part, m in _CALLS_A_MACHINE.items() if part in call.execution_arn)
-        if machine == CLEAN_UP and call.state == "FindLeftovers":
+        if machine == CLEAN_UP and call.state == "RemoveLeftovers":
             self._note_clean_up(run, call)
-            if run.case.machine == SIZING:
+            if run.case.machine != CLEAN_UP:
                 self._look(run, call)
                 return
-        if machine == SIZING and call.state in ("Measure", "MeasureVerification"):
+        if machine == PROBE and call.state == "Measure":
             self._measure(run)
-        if machine == SIZING and call.state == "CleanUp" and run.case.scenario.orphaned_load_test:
-            self._orphan_load_test(run)
         if call.state == run.case.also_denied and run.faulty:
             raise TaskCallRefused("Some.AccessDeniedException", "not allowed")
-        if (machine, call.state) == (run.case.machine, run.case.state) and run.faulty:
+        here = (machine, call.state) == (run.case.machine, run.case.state)
+        if here and run.faulty and run.case.purpose in _purpose(call):
             run.met += 1
             fault = run.case.fault
             assert fault is not None
@@ -183,7 +190,7 @@ class FaultyStack:
             call.make()
 
     def _note_clean_up(self, run: Run, call: TaskCall) -> None:
-        if call.given.get(_STARTED_BY) == run.arn and "CleanUp" in run.case.state:
+        if call.given.get(_STARTED_BY) == run.arn and run.case.state == "CleanUp":
             run.job.set()
         with self._lock:
             if call.execution_arn not in run.clean_ups and _cleaned_up(call.given) == run.arn:
@@ -215,7 +222,7 @@ class FaultyStack:
         """Do something when the job of a state runs; returns at once."""
 
         def wait() -> None:
-            if "LoadTest" in run.case.state:
+            if run.case.state in ("Probe", "LoadTest"):
                 deadline = time.monotonic() + PATIENCE_SECONDS
                 while len(self.tasks(run)) < 2 and time.monotonic() < deadline:
                     time.sleep(0.05)
@@ -303,22 +310,6 @@ class FaultyStack:
 
     # --- What is there besides ----------------------------------------------------------------
 
-    def _orphan_load_test(self, run: Run) -> None:
-        """Start a load test that nobody waits for."""
-        client = self.stack.aws.client("stepfunctions")
-        [former, *_] = [arn for arn in self.stack.executions(LOAD_TEST) if run.sizing_id in arn]
-        given = json.loads(client.describe_execution(executionArn=former)["input"])
-        load_test_id = "orphan-1-baseline-9"
-        given |= {
-            "load_test_id": load_test_id,
-            "prefix": names.load_test_folder(run.sizing_id, load_test_id),
-            "spec": {**given["spec"], "load_test_id": load_test_id},
-        }
-        self.stack.start(LOAD_TEST, given, f"{run.sizing_id}-{load_test_id}")
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while len(self.tasks(run)) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
-
     def _lock_by_the_dead(self, run: Run) -> None:
         """Let a sizing that there is no record of hold the lock of the case's model."""
         name = run.arn.rpartition(":")[2]
@@ -382,6 +373,14 @@ METRICS: Mapping[str, Callable[[list[Datum]], list[Datum]]] = {
 }
 
 
+def _purpose(call: TaskCall) -> str:
+    """What a probe is made for that a state belongs to, or that it starts; all if to none."""
+    probes = [
+        each for each in (call.given, call.input) if isinstance(each, dict) and "plan" in each
+    ]
+    return str(probes[0]["plan"]["purpose"]) if probes else "baseline, verify"
+
+
 def _cleaned_up(given: Mapping[str, Any]) -> Any:
     """The sizing that a clean-up is for, if it is for one."""
     return given.get("detail", {}).get("executionArn") or given.get("execution_arn")
@@ -396,13 +395,14 @@ def _execution_timed_out(stack: FaultyStack, run: Run, call: TaskCall) -> None:
 
 
 def _end(run: Run, call: TaskCall, stack: FaultyStack, end: Callable[[str], None]) -> None:
+    whole = call.execution_arn if run.case.machine == CLEAN_UP else run.arn
     if run.case.is_job:
-        stack.when_the_job_runs(run, lambda: end(call.execution_arn))
+        stack.when_the_job_runs(run, lambda: end(whole))
         call.make()
         return
 
     def arrive_late() -> None:
-        if run.case.machine == SIZING:
+        if run.case.machine != CLEAN_UP:
             run.wait_for(run.looked, "the first look of a clean-up")
         with suppress(Exception):  # nobody hears its answer
             call.make()
@@ -411,7 +411,7 @@ def _end(run: Run, call: TaskCall, stack: FaultyStack, end: Callable[[str], None
     if run.met > 1:  # another clean-up
         call.make()
         return
-    end(call.execution_arn)
+    end(whole)
     threading.Thread(target=arrive_late, daemon=True).start()
     raise TaskCallRefused("States.TaskFailed", "its execution has ended")
 

@@ -9,12 +9,14 @@ import pytest
 from tests.faults.cases import (
     CLEAN_UP,
     ERROR_NAMES,
-    FAULTS,
+    FAULTS_OF_A_FUNCTION,
+    PROBE,
     SIZING,
     STATES,
     Case,
     all_cases,
     fast_cases,
+    faults_of,
     integration,
     resources,
 )
@@ -25,15 +27,18 @@ CASES = {case.name: case for case in fast_cases()}
 
 
 def test_every_state_that_calls_something_meets_every_fault() -> None:
-    met = Counter(case.state for case in all_cases() if case.machine == SIZING and case.state)
-    assert met == dict.fromkeys(resources(SIZING), len(FAULTS))
+    for machine in (SIZING, PROBE):
+        met = [case for case in all_cases() if case.machine == machine and case.state]
+        assert {(case.state, case.fault) for case in met} == {
+            (state, fault) for state in resources(machine) for fault in faults_of(machine, state)
+        }
     assert {case.state for case in all_cases() if case.machine == CLEAN_UP} == set(
         resources(CLEAN_UP)
     )
 
 
 def test_every_integration_has_its_errors_named() -> None:
-    called = {*resources(SIZING).values(), *resources(CLEAN_UP).values()}
+    called = {each for machine in (SIZING, PROBE, CLEAN_UP) for each in resources(machine).values()}
     assert {integration(each) for each in called} <= set(ERROR_NAMES)
 
 
@@ -42,9 +47,9 @@ def test_no_two_cases_have_the_same_name() -> None:
 
 
 def test_the_fast_part_has_each_kind_of_case() -> None:
-    in_states = [case for case in CASES.values() if case.machine == SIZING and case.state]
-    assert {case.state for case in in_states} == {*[*STATES][::2]}
-    assert {case.fault for case in in_states} == set(FAULTS)
+    in_states = [case for case in CASES.values() if case.machine != CLEAN_UP and case.state]
+    assert {case.name.partition(":")[0] for case in in_states} == {*[*STATES][::2]}
+    assert {case.fault for case in in_states} >= set(FAULTS_OF_A_FUNCTION)
     assert any(case.scenario.metrics for case in CASES.values())
     assert any(case.scenario.load_tests for case in CASES.values())
     assert any(case.cleaned_up_later for case in CASES.values())

@@ -21,6 +21,7 @@ import yaml
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sns.models import sns_backends
 
+from aws import clients
 from local.clients import REGION
 from local.embedded import EmbeddedAws
 from local.endpoint.behaviour import ModelBehaviour, load_models
@@ -31,6 +32,12 @@ from sizing.clean_up.names import sizing_id
 from tests.statemachine import stub_task
 
 WAIT_SCALE = 0.002
+MACHINES_OF_A_SIZING = (
+    "SizingStateMachine",
+    "ProbeStateMachine",
+    "LoadTestStateMachine",
+    "CleanUpStateMachine",
+)
 VCPUS = 4  # of ml.m5.xlarge and ml.c5.xlarge
 MODELS: dict[str, dict[str, Any]] = {
     "model": {"cpu_ms": 1, "startup_seconds": 0.05},
@@ -161,9 +168,21 @@ class StackUnderTest:
             time.sleep(0.05)
 
     def load_tests_of(self, sizing: Execution) -> list[str]:
-        """ARNs of the executions of a sizing's load tests."""
-        started_by = sizing_id(sizing.arn)
-        return [arn for arn in self.executions("LoadTestStateMachine") if started_by in arn]
+        """ARNs of the executions of a sizing's load tests, the newest first."""
+        return self._started_by(sizing.arn, "LoadTestStateMachine")
+
+    def probes_of(self, sizing: Execution) -> dict[str, list[str]]:
+        """The states that a sizing's probes entered, by their load tests' ids, in their order."""
+        probes = reversed(self._started_by(sizing.arn, "ProbeStateMachine"))
+        prefix = f"{sizing_id(sizing.arn)}-"
+        return {arn.rpartition(":")[2].removeprefix(prefix): self.entered[arn] for arn in probes}
+
+    def probed(self, sizing: Execution) -> set[str]:
+        """All states that a sizing's probes entered."""
+        return {state for states in self.probes_of(sizing).values() for state in states}
+
+    def _started_by(self, sizing_arn: str, machine: str) -> list[str]:
+        return [arn for arn in self.executions(machine) if sizing_id(sizing_arn) in arn]
 
     def wait_for_state(self, arn: str, state: str, seconds: float = 60) -> None:
         """Wait until an execution has entered a state."""
@@ -171,6 +190,16 @@ class StackUnderTest:
         while state not in self.entered.get(arn, []):
             assert time.monotonic() < deadline, f"{state} not entered: {self.entered.get(arn)}"
             time.sleep(0.02)
+
+    def wait_for_endpoint(self, sizing_arn: str, status: str, seconds: float = 60) -> None:
+        """Wait until an endpoint of a sizing has a status."""
+        sagemaker, deadline = self.aws.client("sagemaker"), time.monotonic() + seconds
+        while not any(
+            sizing_id(sizing_arn) in each["EndpointName"]
+            for each in sagemaker.list_endpoints(StatusEquals=status)["Endpoints"]
+        ):
+            assert time.monotonic() < deadline, f"no endpoint of {sizing_arn} is {status}"
+            time.sleep(0.05)
 
     def executions(self, machine: str, status: str | None = None) -> list[str]:
         """ARNs of a machine's executions, the newest first."""
@@ -202,14 +231,16 @@ class StackUnderTest:
 
     @contextmanager
     def before(self, service: str, operation: str, do: Callable[..., Any]) -> Iterator[None]:
-        """Do something before a call that a state machine makes; what it returns is the answer."""
-        events = client_of_interpreter(REGION, service).meta.events
+        """Do something before a call of a state machine or a function; its result is the answer."""
         name = f"before-call.{events_name(service)}.{operation}"
-        events.register(name, do)
+        callers = (client_of_interpreter(REGION, service), clients.client(service))
+        for each in callers:
+            each.meta.events.register(name, do)
         try:
             yield
         finally:
-            events.unregister(name, do)
+            for each in callers:
+                each.meta.events.unregister(name, do)
 
     @contextmanager
     def refused(
@@ -222,7 +253,7 @@ class StackUnderTest:
         times: int = 1_000,
         only: str = "",
     ) -> Iterator[list[Mapping[str, Any]]]:
-        """The API refuses a call that a state machine makes.
+        """The API refuses a call of a state machine or a function.
 
         Args:
             service: As boto3 calls it.
@@ -271,7 +302,7 @@ class StackUnderTest:
             *(f"lock/{model_key}" for model_key in self.locks()),
             *(
                 arn
-                for machine in ("SizingStateMachine", "LoadTestStateMachine", "CleanUpStateMachine")
+                for machine in MACHINES_OF_A_SIZING
                 for arn in self.executions(machine, "RUNNING")
             ),
         ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sizing.catalogue import instance_prices
 from sizing.clean_up import lock, names
@@ -14,9 +13,6 @@ from sizing.clean_up import lock, names
 _DELETABLE = frozenset({"InService", "Failed", "OutOfService", "UpdateRollbackFailed"})
 #: Statuses of an endpoint that no longer needs its endpoint config and model.
 _DONE_WITH_CONFIG = _DELETABLE | {"Deleting"}
-
-#: Statuses of an execution that may still use what it created.
-_LIVE = frozenset({"RUNNING", "PENDING_REDRIVE"})
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class Found:
     endpoints: tuple[Resource, ...] = ()
     endpoint_configs: tuple[Resource, ...] = ()
     models: tuple[Resource, ...] = ()
-    #: Running executions of the load_test state machine.
+    #: Running executions of the probe and load_test state machines, in this order.
     executions: tuple[Resource, ...] = ()
     #: Load generators that run or are about to.
     tasks: tuple[Resource, ...] = ()
@@ -70,6 +66,11 @@ class Found:
             tuple(filter(wanted, self.tasks)),
             tuple(filter(wanted, self.locks)),
         )
+
+    @property
+    def names(self) -> list[str]:
+        """Kind and name of each."""
+        return [f"{kind}/{each.name}" for kind, of_kind in self.all.items() for each in of_kind]
 
     @property
     def all(self) -> dict[str, tuple[Resource, ...]]:
@@ -105,13 +106,25 @@ def of_ended_executions(found: Found, statuses: Mapping[str, str | None]) -> Fou
 
     def ended(resource: Resource) -> bool:
         arn = resource.execution_arn
-        return arn is not None and arn in statuses and statuses[arn] not in _LIVE
+        return arn is not None and arn in statuses and lock.has_ended(statuses[arn])
 
     return found.only(ended)
 
 
-def removal(found: Found, cluster: str) -> dict[str, Any]:
-    """What to remove now, and what to wait for.
+@dataclass(frozen=True)
+class Removal:
+    """What of all that must go may go now."""
+
+    executions: tuple[Resource, ...]
+    tasks: tuple[Resource, ...]
+    endpoints: tuple[Resource, ...]
+    endpoint_configs: tuple[Resource, ...]
+    models: tuple[Resource, ...]
+    locks: tuple[Resource, ...]
+
+
+def removal(found: Found) -> Removal:
+    """What to remove now.
 
     Endpoint configs and models are kept while their endpoint is being created or updated: it
     still needs them, and SageMaker leaves the outcome open if they go. A lock is released when
@@ -119,39 +132,19 @@ def removal(found: Found, cluster: str) -> dict[str, Any]:
 
     Args:
         found: Everything that must go.
-        cluster: ARN of the tasks' cluster.
-
-    Returns:
-        FindLeftovers' output.
     """
     busy = {each.name for each in found.endpoints if each.status not in _DONE_WITH_CONFIG}
-
-    def free(resources: tuple[Resource, ...]) -> list[str]:
-        return [each.name for each in resources if each.name not in busy]
-
     unfinished = {
         each.sizing_id for kind, of_kind in found.all.items() if kind != "lock" for each in of_kind
     }
-    left = [f"{kind}/{each.name}" for kind, of_kind in found.all.items() for each in of_kind]
-    return {
-        "anything": bool(left),
-        "stop_executions": [each.name for each in found.executions],
-        "stop_tasks": [{"cluster": cluster, "task": each.name} for each in found.tasks],
-        "delete_endpoints": [each.name for each in found.endpoints if each.status in _DELETABLE],
-        "delete_endpoint_configs": free(found.endpoint_configs),
-        "delete_models": free(found.models),
-        "release_locks": [
-            {"partition": lock.PARTITION, "model_key": each.name, "owner": each.execution_arn}
-            for each in found.locks
-            if each.sizing_id not in unfinished
-        ],
-        "waiting": [
-            {"name": each.name, "status": each.status}
-            for each in found.endpoints
-            if each.status not in _DELETABLE
-        ],
-        "names": left,
-    }
+    return Removal(
+        executions=found.executions,
+        tasks=found.tasks,
+        endpoints=tuple(each for each in found.endpoints if each.status in _DELETABLE),
+        endpoint_configs=tuple(each for each in found.endpoint_configs if each.name not in busy),
+        models=tuple(each for each in found.models if each.name not in busy),
+        locks=tuple(each for each in found.locks if each.sizing_id not in unfinished),
+    )
 
 
 def described(found: Found, instances: Mapping[str, int], region: str) -> list[str]:

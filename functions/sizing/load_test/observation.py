@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 from statistics import fmean
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from sizing.errors import innermost
 from sizing.load_test.plan import Purpose
 
 
@@ -202,6 +203,13 @@ class LoadTestRecord(_Frozen):
     cause: str | None = None
     #: Where the load test's files are: s3://bucket/prefix.
     files: str = ""
+
+    @field_validator("cause")
+    @classmethod
+    def _in_plain_words(cls, cause: str | None, info: ValidationInfo) -> str | None:
+        """Without what Lambda and Step Functions put around it."""
+        error = info.data.get("error")
+        return cause if cause is None or error is None else innermost(error, cause)[1] or error
 
     @property
     def within_reach(self) -> tuple[Observation, ...]:

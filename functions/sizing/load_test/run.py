@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from sizing.clean_up import names
@@ -70,6 +71,20 @@ def load_test_input(
             "workers": plan.workers,
             "worker_vcpus": float(plan.worker_vcpus),
         },
+    }
+
+
+def record_beforehand(plan: LoadTestPlan, load_test: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a load test's record before it runs; what goes wrong is added to it.
+
+    Args:
+        plan: The load test.
+        load_test: Its input.
+    """
+    return {
+        **plan.model_dump(mode="json", exclude={"burst", "steps"}),
+        "load_test_id": load_test["load_test_id"],
+        "files": f"s3://{load_test['bucket']}/{load_test['prefix']}",
     }
 
 

@@ -6,11 +6,9 @@ the report and the runbook (``docs/operations.md``) take their words from it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,8 +16,6 @@ from sizing import errors
 
 #: Longest cause kept; Step Functions allows 32,768 characters, most of them stack trace.
 _LONGEST_CAUSE = 2000
-#: An execution's cause can hold its child's, which can hold a task's.
-_DEEPEST = 5
 
 
 class Retry(StrEnum):
@@ -97,7 +93,7 @@ CATALOGUE: Mapping[str, KnownError] = {
         "limits.lower_to_quota the sizing keeps to the quota by itself and says so.",
         Retry.NO,
     ),
-    "Locked": KnownError(
+    errors.Locked.__name__: KnownError(
         "Another sizing of the same model is running, and the request does not wait for it, or has "
         "waited as long as it may. Nothing was created.",
         "Start again when the execution that is named has ended. With when_locked WAIT a sizing "
@@ -105,20 +101,20 @@ CATALOGUE: Mapping[str, KnownError] = {
         Retry.LATER,
     ),
     # --- Of a candidate, and of the sizing if no other candidate could be measured ---
-    "EndpointFailed": KnownError(
+    errors.EndpointFailed.__name__: KnownError(
         "The endpoint could not be created or scaled, or became Failed; the cause is SageMaker's "
         "own reason.",
         f"Read the reason and {_CONTAINER_LOG}. A container that needs longer to start, a wrong "
         "image or a model that can't be read is the usual cause.",
         Retry.NO,
     ),
-    "EndpointTimedOut": KnownError(
+    errors.EndpointTimedOut.__name__: KnownError(
         "The endpoint was neither in service nor failed in the time that the stack allows.",
         f"See how far it came in {_CONTAINER_LOG}. The stack's parameter EndpointTimeoutMinutes "
         "gives it longer.",
         Retry.LATER,
     ),
-    "CapacityUnavailable": KnownError(
+    errors.CapacityUnavailable.__name__: KnownError(
         "AWS had no instances of this type to give, or the account's quota for its endpoint usage "
         "was used up by other endpoints meanwhile: the cause says which.",
         "Start again later, raise the quota in Service Quotas, or name further instance_types: a "
@@ -244,7 +240,7 @@ def failure(name: str | None, cause: str | None) -> Failure:
         name: ``Error``; None or empty if there was none.
         cause: ``Cause``: a sentence, or the JSON that Lambda, ECS or a nested execution put there.
     """
-    name, cause = _innermost(name or "SizingFailed", cause or "")
+    name, cause = errors.innermost(name or "SizingFailed", cause or "")
     known = CATALOGUE.get(name, _ANY_OTHER)
     return Failure(
         name=name,
@@ -252,44 +248,6 @@ def failure(name: str | None, cause: str | None) -> Failure:
         advice=known.advice,
         retry=known.retry,
     )
-
-
-def _innermost(name: str, cause: str) -> tuple[str, str]:
-    """The error at the bottom of nested causes: its name and its sentence."""
-    for _ in range(_DEEPEST):
-        details = _json_object(cause)
-        if details is None:
-            break
-        inner_name, inner_cause = details.get("Error"), details.get("Cause")
-        if isinstance(inner_name, str) and inner_name:
-            name, cause = inner_name, inner_cause if isinstance(inner_cause, str) else ""
-            continue
-        cause = _sentence(details) or cause
-        break
-    return name, cause
-
-
-def _json_object(text: str) -> dict[str, Any] | None:
-    try:
-        decoded = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return decoded if isinstance(decoded, dict) else None
-
-
-def _sentence(details: Mapping[str, Any]) -> str:
-    """What a Lambda function's or an ECS task's JSON says in words; empty if it says nothing."""
-    message = details.get("errorMessage")
-    if isinstance(message, str):
-        return message
-    parts = [details.get("StoppedReason")]
-    containers = details.get("Containers")
-    for container in containers if isinstance(containers, list) else ():
-        if isinstance(container, Mapping):
-            if container.get("ExitCode") not in (None, 0):
-                parts.append(f"{container.get('Name')} exited with {container['ExitCode']}")
-            parts.append(container.get("Reason"))
-    return "; ".join(part for part in parts if isinstance(part, str) and part)
 
 
 def _shortened(text: str) -> str:

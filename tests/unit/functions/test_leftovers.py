@@ -8,6 +8,7 @@ import pytest
 
 from sizing.clean_up.leftovers import (
     Found,
+    Removal,
     Resource,
     costs,
     described,
@@ -17,11 +18,11 @@ from sizing.clean_up.leftovers import (
     removal,
 )
 from sizing.clean_up.names import EXECUTION_TAG, INSTANCE_TYPE_TAG, SIZING_TAG, sizing_id
+from sizing.clean_up.rounds import Rounds
 
 ARN = "arn:aws:states:us-east-1:123456789012:execution:machine:one"
 OTHER_ARN = "arn:aws:states:us-east-1:123456789012:execution:machine:two"
 ID, OTHER_ID = sizing_id(ARN), sizing_id(OTHER_ARN)
-CLUSTER = "arn:aws:ecs:us-east-1:123456789012:cluster/c"
 
 
 def resource(name: str, arn: str = ARN, status: str = "") -> Resource:
@@ -46,63 +47,52 @@ def both(one: Found, other: Found) -> Found:
 
 
 def test_everything_of_a_sizing_goes() -> None:
+    found = of_sizing(all_of(ARN), ID)
+    assert removal(found) == Removal(
+        executions=found.executions,
+        tasks=found.tasks,
+        endpoints=found.endpoints,
+        endpoint_configs=found.endpoint_configs,
+        models=found.models,
+        locks=(),  # the last thing
+    )
     name = f"p-{ID}-ml-m5-large"
-    assert removal(of_sizing(all_of(ARN), ID), CLUSTER) == {
-        "anything": True,
-        "stop_executions": [f"execution-of-{name}"],
-        "stop_tasks": [{"cluster": CLUSTER, "task": f"task-of-{name}"}],
-        "delete_endpoints": [name],
-        "delete_endpoint_configs": [name],
-        "delete_models": [name],
-        "release_locks": [],  # the last thing
-        "waiting": [],
-        "names": [
-            f"endpoint/{name}",
-            f"endpoint-config/{name}",
-            f"model/{name}",
-            f"execution/execution-of-{name}",
-            f"task/task-of-{name}",
-            f"lock/model-of-{name}",
-        ],
-    }
+    assert found.names == [
+        f"endpoint/{name}",
+        f"endpoint-config/{name}",
+        f"model/{name}",
+        f"execution/execution-of-{name}",
+        f"task/task-of-{name}",
+        f"lock/model-of-{name}",
+    ]
 
 
 def test_a_lock_is_released_when_nothing_else_of_its_sizing_is_left() -> None:
-    both_locks = both(all_of(ARN, "Deleting"), Found(locks=all_of(OTHER_ARN).locks))
-    expected = {
-        "partition": "lock",
-        "model_key": f"model-of-p-{OTHER_ID}-ml-m5-large",
-        "owner": OTHER_ARN,
-    }
-    assert removal(both_locks, CLUSTER)["release_locks"] == [expected]
+    others = all_of(OTHER_ARN).locks
+    assert removal(both(all_of(ARN, "Deleting"), Found(locks=others))).locks == others
 
 
 def test_nothing_left_is_nothing_to_do() -> None:
-    answer = removal(Found(), CLUSTER)
-    assert answer.pop("anything") is False
-    assert set(map(len, answer.values())) == {0}
+    assert removal(Found()) == Removal((), (), (), (), (), ())
+    assert Found().names == []
 
 
 @pytest.mark.parametrize("status", ["InService", "Failed", "OutOfService", "UpdateRollbackFailed"])
 def test_statuses_in_which_an_endpoint_can_be_deleted(status: str) -> None:
-    answer = removal(all_of(ARN, status), CLUSTER)
-    assert len(answer["delete_endpoints"]) == len(answer["delete_models"]) == 1
-    assert answer["waiting"] == []
+    now = removal(all_of(ARN, status))
+    assert len(now.endpoints) == len(now.models) == 1
 
 
 @pytest.mark.parametrize("status", ["Creating", "Updating", "SystemUpdating", "RollingBack"])
 def test_an_endpoint_in_progress_is_waited_for_and_keeps_what_it_needs(status: str) -> None:
-    answer = removal(all_of(ARN, status), CLUSTER)
-    assert answer["waiting"] == [{"name": f"p-{ID}-ml-m5-large", "status": status}]
-    assert answer["delete_endpoints"] == answer["delete_models"] == []
-    assert answer["delete_endpoint_configs"] == []
-    assert answer["anything"] is True
+    now = removal(all_of(ARN, status))
+    assert now.endpoints == now.models == now.endpoint_configs == ()
 
 
 def test_an_endpoint_being_deleted_needs_nothing_any_more() -> None:
-    answer = removal(all_of(ARN, "Deleting"), CLUSTER)
-    assert answer["delete_endpoints"] == []
-    assert len(answer["waiting"]) == len(answer["delete_models"]) == 1
+    now = removal(all_of(ARN, "Deleting"))
+    assert now.endpoints == ()
+    assert len(now.models) == 1
 
 
 def test_another_sizings_resources_are_not_touched() -> None:
@@ -148,7 +138,7 @@ def test_what_is_left_is_described_with_its_price() -> None:
     [endpoint] = found.endpoints
     counts = {endpoint.name: 3}
     lines = described(found, counts, "us-east-1")
-    assert len(lines) == len(removal(found, CLUSTER)["names"])
+    assert len(lines) == len(found.names)
     assert (
         lines[0] == f"endpoint/{endpoint.name}: 3 x ml.m5.xlarge, InService, about $0.69 per hour"
     )
@@ -167,3 +157,24 @@ def test_a_price_that_is_not_known_is_not_made_up() -> None:
     assert described(unknown, {}, "us-east-1")[0] == expected
     assert costs(unknown, {}, "us-east-1") == "price unknown"
     assert costs(Found(models=found.models), {}, "us-east-1") == ""
+
+
+def test_rounds_with_problems_count_in_a_row_only() -> None:
+    twice = Rounds().after(("a",)).after(("b",))
+    assert (twice.rounds, twice.rounds_with_problems, twice.problems) == (2, 2, ("b",))
+    assert twice.after(()).rounds_with_problems == 0
+
+
+@pytest.mark.parametrize(
+    "in_a_row, age_seconds, enough", [(9, 60, False), (10, 60, True), (0, 60, False), (0, 61, True)]
+)
+def test_a_clean_up_is_given_up(in_a_row: int, age_seconds: float, enough: bool) -> None:
+    rounds = Rounds(rounds=20, rounds_with_problems=in_a_row)
+    assert rounds.are_enough(age_seconds, timeout_seconds=60) is enough
+
+
+@pytest.mark.parametrize("rounds, seconds", [(1, 2), (2, 5), (6, 5), (7, 30), (99, 30)])
+def test_rounds_become_rare(rounds: int, seconds: int) -> None:
+    so_far = Rounds(rounds=rounds)
+    assert so_far.seconds_to_next(released_locks=False) == seconds
+    assert so_far.seconds_to_next(released_locks=True) == 1

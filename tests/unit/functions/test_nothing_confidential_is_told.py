@@ -19,10 +19,12 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 
-import find_leftovers.app
+import ensure_endpoint.app
 import measure.app
 import plan_load_test.app
+import read_reason.app
 import record_result.app
+import remove_leftovers.app
 import resolve_request.app
 import smoke_test.app
 from aws.telemetry import logger
@@ -170,7 +172,16 @@ def test_a_file_of_payloads(told: Told, aws: Any, content: str, *, accepted: boo
 
 
 @pytest.mark.parametrize(
-    "app", [resolve_request.app, smoke_test.app, plan_load_test.app, measure.app]
+    "app",
+    [
+        resolve_request.app,
+        ensure_endpoint.app,
+        smoke_test.app,
+        plan_load_test.app,
+        measure.app,
+        read_reason.app,
+        remove_leftovers.app,
+    ],
 )
 @pytest.mark.parametrize(
     "event",
@@ -224,7 +235,20 @@ def test_a_file_of_payloads_that_has_changed(told: Told, aws: Any) -> None:
     assert told.nothing_by(smoke_test.app.handler, event) is None
 
 
-# --- PlanLoadTest, Measure, FindLeftovers ------------------------------------------------------
+# --- EnsureEndpoint, PlanLoadTest, Measure, ReadReason, RemoveLeftovers -------------------------
+
+
+def test_an_endpoint_that_is_made(told: Told) -> None:
+    made = told.nothing_by(resolve_request.app.handler, resolving())["candidates"][0]["endpoint"]
+    assert MARK in json.dumps(made)
+    event = {"endpoint": made, "instance_count": 1}
+    assert told.nothing_by(ensure_endpoint.app.handler, event)["status"] == "WAIT"
+
+
+def test_reading_why_what_is_no_load_test_broke(told: Told, aws: Any) -> None:
+    aws("s3").put_object(Bucket=BUCKET, Key="p/load_test.json", Body=MARKED.encode())
+    event = {"error": "States.Timeout", "cause": "", "bucket": BUCKET, "prefix": "p/"}
+    assert told.nothing_by(read_reason.app.handler, event)
 
 
 def a_marked_sizing() -> dict[str, Any]:
@@ -262,8 +286,8 @@ def test_measuring_what_is_no_load_test(told: Told, aws: Any, file: str) -> None
     assert told.nothing_by(measure.app.handler, event) is None
 
 
-def test_finding_leftovers(told: Told) -> None:
-    _, said = told.by(find_leftovers.app.handler, {"sweep": MARKED, "request": MARKED})
+def test_removing_leftovers(told: Told) -> None:
+    _, said = told.by(remove_leftovers.app.handler, {"sweep": MARKED, "request": MARKED})
     assert MARK not in said
 
 

@@ -1,4 +1,4 @@
-"""PlanLoadTest turns the search's decision into requests, scaling only where it must."""
+"""PlanLoadTest turns the search's decision into what the next probe is given."""
 
 from __future__ import annotations
 
@@ -54,48 +54,43 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     return run
 
 
-def test_a_larger_count_is_scaled_to_and_load_tested(
-    planned: Callable[..., dict[str, Any]], invalid: Callable[[str, str, Any], str]
-) -> None:
+def test_a_larger_count_is_probed(planned: Callable[..., dict[str, Any]]) -> None:
     answer = planned(verify(8), BASELINE)
     name = f"endpoint-sizer-{SIZING_ID}-ml-m5-12xlarge"
     assert answer["action"] == "LOAD_TEST"
     assert answer["endpoint_name"] == name
-    assert answer["scale"] == {
-        "EndpointName": name,
-        "DesiredWeightsAndCapacities": [{"VariantName": "AllTraffic", "DesiredInstanceCount": 8}],
-    }
-    assert not invalid("sagemaker", "UpdateEndpointWeightsAndCapacities", answer["scale"])
+    assert answer["smoke_test"] is None  # it is no new endpoint
     assert answer["load_test"]["load_test_id"] == "ml-m5-12xlarge-8-verify-2"
     assert answer["load_test"]["spec"]["endpoint_name"] == name
     assert LoadTestPlan.model_validate(answer["plan"]) == verify(8)
+    failed = LoadTestRecord(**answer["record"], error="LoadTestFailed")
+    assert (failed.load_test_id, failed.instance_count) == ("ml-m5-12xlarge-8-verify-2", 8)
 
 
 @pytest.mark.parametrize(
-    "count, history, scales",
+    "instance_type, history, former",
     [
-        (1, [BASELINE], False),
-        (8, [BASELINE], True),
-        (8, [BASELINE, VERIFIED_8], False),
-        (7, [BASELINE, VERIFIED_8], True),
-        # Scaling or the load test failed: how many instances there are is open.
-        (8, [BASELINE, VERIFIED_8.model_copy(update={"error": "LoadTestFailed"})], True),
-        (1, [BASELINE.model_copy(update={"error": "LoadTestFailed"})], True),
-        # The fleet was shrunk, or should have been, when the search turned to the other type.
-        (8, [BASELINE, VERIFIED_8, OF_SMALL], True),
-        # One instance stays one.
-        (1, [BASELINE, OF_SMALL], False),
-        # Nothing is known of this type.
-        (1, [OF_SMALL], True),
+        (LARGE, [BASELINE, VERIFIED_8], None),
+        (SMALL, [BASELINE], None),
+        (SMALL, [BASELINE, VERIFIED_8], LARGE),
+        # One that began with several instances, beside the others.
+        (SMALL, [VERIFIED_8, OF_SMALL.model_copy(update={"instance_count": 1})], LARGE),
+        # Whether it was shrunk already is open: that may be done once more.
+        (LARGE, [VERIFIED_8, OF_SMALL], SMALL),
+        (SMALL, [VERIFIED_8, BASELINE, OF_SMALL], None),
+        # Scaling out failed half-way.
+        (SMALL, [BASELINE, VERIFIED_8.model_copy(update={"error": "LoadTestFailed"})], LARGE),
     ],
 )
-def test_scaling_only_where_the_count_differs_or_is_open(
+def test_the_fleet_that_the_search_turned_away_from_is_named(
     planned: Callable[..., dict[str, Any]],
-    count: int,
+    instance_type: str,
     history: list[LoadTestRecord],
-    scales: bool,
+    former: str | None,
 ) -> None:
-    assert (planned(verify(count), *history)["scale"] is not None) is scales
+    decision = verify(8).model_copy(update={"instance_type": instance_type})
+    name = f"endpoint-sizer-{SIZING_ID}-" + (former or "").replace(".", "-")
+    assert planned(decision, *history)["former"] == (former and {"endpoint_name": name})
 
 
 def test_load_tests_are_numbered_within_their_type(
@@ -112,7 +107,24 @@ def test_an_answer_ends_the_search(planned: Callable[..., dict[str, Any]]) -> No
     assert planned(answer, BASELINE) == {
         "action": "DONE",
         "answer": answer.model_dump(mode="json"),
+        "failure": None,
     }
+
+
+@pytest.mark.parametrize(
+    "errors, named",
+    [
+        ([None, "CapacityUnavailable", "LoadTestFailed"], "CapacityUnavailable"),
+        ([None], "NoCandidateMeasured"),
+        ([], "NoCandidateMeasured"),
+    ],
+)
+def test_without_an_answer_the_sizing_fails_as_the_first_candidate_did(
+    planned: Callable[..., dict[str, Any]], errors: list[str | None], named: str
+) -> None:
+    answer = Answer(status=Status.FAILED, reason="none could be load-tested", candidates=())
+    failure = planned(answer, *(a_record(error=each) for each in errors))["failure"]
+    assert failure == {"error": named, "cause": "none could be load-tested"}
 
 
 def test_with_the_real_search_a_failed_candidate_ends_as_failed() -> None:

@@ -122,7 +122,11 @@ def test_every_end_is_recorded(record: Record, name: str, status: str) -> None:
     answer, written = record(event_of(made))
     folder = names.sizing_folder(SIZING_ID if made.sizing else names.sizing_id(EXECUTION))
     assert set(written) == {folder + "result.json", folder + "report.html"}
-    assert set(answer) == {"status", "result_uri", "report_uri", "subject", "message", "detail"}
+    told = {"status", "result_uri", "report_uri", "subject", "message", "detail", "failure"}
+    assert set(answer) == told
+    detail = answer["detail"]
+    failure = {"error": detail["error"], "cause": detail["cause"]}
+    assert answer["failure"] == (failure if status == "FAILED" else None)
     assert answer["status"] == status == result_in(written).status == answer["detail"]["status"]
     assert answer["result_uri"] == f"s3://{BUCKET}/{folder}result.json"
     assert answer["report_uri"] == f"s3://{BUCKET}/{folder}report.html"

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from load_generator.spec import parse_json_lines, parse_spec
 from resolve_request.app import handler
 from sizing.errors import AwsUnavailable, CostLimit, InvalidRequest, QuotaTooLow, TimeLimit
+from sizing.load_test.observation import LoadTestRecord
 from sizing.load_test.plan import LoadTestPlan
 from sizing.request.sizing import Sizing
 from tests.unit.functions.made_up import EXECUTION_ARN, SIZING_ID, STARTED_AT, a_request
@@ -95,8 +96,8 @@ def test_a_request_becomes_a_sizing_and_api_requests(
         ("CreateEndpointConfig", "create_endpoint_config"),
         ("CreateEndpoint", "create_endpoint"),
     ):
-        assert not invalid("sagemaker", operation, candidate[key])
-    assert candidate["create_model"]["PrimaryContainer"] == {
+        assert not invalid("sagemaker", operation, candidate["endpoint"][key])
+    assert candidate["endpoint"]["create_model"]["PrimaryContainer"] == {
         "Image": "763104351884.dkr.ecr.us-east-1.amazonaws.com/huggingface-pytorch-inference:"
         "1.10.2-transformers4.17.0-cpu-py38-ubuntu20.04",
         "Environment": {
@@ -107,11 +108,14 @@ def test_a_request_becomes_a_sizing_and_api_requests(
         },
     }
     name = f"endpoint-sizer-{SIZING_ID}-ml-m5-12xlarge"
-    assert candidate["endpoint_name"] == name
+    assert candidate["endpoint"]["endpoint_name"] == name
     assert candidate["smoke_test"]["endpoint_name"] == name
     plan = LoadTestPlan.model_validate(candidate["plan"])
     assert (plan.instance_type, plan.instance_count) == ("ml.m5.12xlarge", 1)
     assert candidate["load_test"]["bucket"] == BUCKET
+    failed = LoadTestRecord(**candidate["record"], error="EndpointFailed", cause="no such image")
+    assert (failed.load_test_id, failed.reason) == (plan.load_test_id(1), plan.reason)
+    assert failed.files == f"s3://{BUCKET}/{candidate['load_test']['prefix']}"
     parse_spec(json.dumps(candidate["load_test"]["spec"]).encode())
 
 
@@ -122,9 +126,10 @@ def test_the_same_input_gives_the_same_output() -> None:
 def test_each_candidate_has_its_own_names(aws: Client) -> None:
     types = ["ml.m5.xlarge", "ml.g5.12xlarge"]
     answer = resolve(instance_types=types)
-    assert [each["instance_type"] for each in answer["candidates"]] == types
-    assert len({each["endpoint_name"] for each in answer["candidates"]}) == 2
-    images = [each["create_model"]["PrimaryContainer"]["Image"] for each in answer["candidates"]]
+    assert [each["plan"]["instance_type"] for each in answer["candidates"]] == types
+    assert len({each["endpoint"]["endpoint_name"] for each in answer["candidates"]}) == 2
+    made = [each["endpoint"]["create_model"] for each in answer["candidates"]]
+    images = [each["PrimaryContainer"]["Image"] for each in made]
     assert "-cpu-" in images[0]
     assert "-gpu-" in images[1]
     assert [each["gpus"] for each in answer["sizing"]["candidates"]] == [0, 4]
@@ -229,7 +234,7 @@ class TestModels:
             "environment": {"WORKERS": "4"},
         }
         answer = resolve(model={"container": container})
-        assert answer["candidates"][0]["create_model"]["PrimaryContainer"] == {
+        assert answer["candidates"][0]["endpoint"]["create_model"]["PrimaryContainer"] == {
             "Image": container["image_uri"],
             "ModelDataUrl": "s3://bucket/model.tar.gz",
             "Environment": {"WORKERS": "4"},
@@ -246,8 +251,8 @@ class TestModels:
             ExecutionRoleArn="arn:aws:iam::123456789012:role/r",
         )
         (candidate,) = resolve(model={"model_name": "sentiment"})["candidates"]
-        assert candidate["create_model"] is None
-        variant = candidate["create_endpoint_config"]["ProductionVariants"][0]
+        assert candidate["endpoint"]["create_model"] is None
+        variant = candidate["endpoint"]["create_endpoint_config"]["ProductionVariants"][0]
         assert variant["ModelName"] == "sentiment"
 
     def test_a_model_that_does_not_exist_is_named(self) -> None:
@@ -257,7 +262,7 @@ class TestModels:
     def test_the_newest_approved_package_of_a_group(self, aws: Client) -> None:
         arns = packages(aws, "Approved", "Approved", "PendingManualApproval", "Rejected")
         (candidate,) = resolve(model={"model_package_group": "sentiment"})["candidates"]
-        container = candidate["create_model"]["PrimaryContainer"]
+        container = candidate["endpoint"]["create_model"]["PrimaryContainer"]
         assert container == {"ModelPackageName": arns[1]}
 
     @pytest.mark.parametrize("statuses", [("PendingManualApproval",), ()])
@@ -271,7 +276,9 @@ class TestModels:
     def test_a_package_by_arn(self, aws: Client) -> None:
         (arn,) = packages(aws, "PendingManualApproval")
         (candidate,) = resolve(model={"model_package_arn": arn})["candidates"]
-        assert candidate["create_model"]["PrimaryContainer"] == {"ModelPackageName": arn}
+        assert candidate["endpoint"]["create_model"]["PrimaryContainer"] == {
+            "ModelPackageName": arn
+        }
 
     def test_a_package_that_does_not_exist_is_named(self) -> None:
         arn = "arn:aws:sagemaker:us-east-1:123456789012:model-package/g/1"

@@ -71,7 +71,7 @@ def remember(resolved: dict[str, Any], **changes: Any) -> None:
 
 def first_plan(resolved: dict[str, Any]) -> tuple[str, int]:
     (candidate,) = resolved["candidates"]
-    variant = candidate["create_endpoint_config"]["ProductionVariants"][0]
+    variant = candidate["endpoint"]["create_endpoint_config"]["ProductionVariants"][0]
     assert variant["InitialInstanceCount"] == candidate["plan"]["instance_count"]
     return candidate["plan"]["purpose"], candidate["plan"]["instance_count"]
 

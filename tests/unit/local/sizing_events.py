@@ -27,9 +27,9 @@ def begun() -> Progress:
     return Progress(parse_request(json.loads(_EXAMPLE.read_text())).model_dump(mode="json"), 100.0)
 
 
-def entered(state: str) -> HistoryEvent:
+def entered(state: str, machine: str = "sizing") -> HistoryEvent:
     """The sizing entered a state."""
-    arn = "arn:aws:states:us-east-1:1:execution:endpoint-sizer-sizing:one"
+    arn = f"arn:aws:states:us-east-1:1:execution:endpoint-sizer-{machine}:one"
     event = {"type": "TaskStateEntered", "stateEnteredEventDetails": {"name": state}}
     return HistoryEvent(arn, event)
 

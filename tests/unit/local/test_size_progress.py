@@ -28,23 +28,28 @@ def states(node: Any) -> Iterator[str]:
             yield from states(inner)
 
 
-def test_every_state_that_it_knows_is_one_of_the_sizing_machine() -> None:
-    machine = yaml.safe_load((ROOT / "statemachine" / "sizing.asl.yaml").read_text())
+def test_every_state_that_it_knows_is_one_of_a_sizing_and_its_probes() -> None:
+    there: set[str] = set()
+    for name in ("sizing", "probe"):
+        machine = yaml.safe_load((ROOT / "statemachine" / f"{name}.asl.yaml").read_text())
+        there |= set(states(machine))
     known = set(progress_module.STATES) | set(progress_module._STAGE_BEGINS)
-    assert known <= set(states(machine))
+    assert known <= there
 
 
 def test_follows_the_machine_from_stage_to_stage(progress: Progress) -> None:
     assert progress.state == "starting the embedded AWS"
-    for state, stage in (
-        ("ResolveRequest", Stage.DEPLOY),
-        ("WaitForEndpoint", Stage.DEPLOY),
-        ("LoadTest", Stage.BASELINE),
-        ("PlanLoadTest", Stage.VERIFY),
-        ("RecordResult", Stage.CLEAN_UP),
-        ("CleanUp", Stage.CLEAN_UP),
+    for machine, state, stage in (
+        ("sizing", "ResolveRequest", Stage.DEPLOY),
+        ("probe", "EnsureEndpoint", Stage.DEPLOY),
+        ("probe", "LoadTest", Stage.BASELINE),
+        ("sizing", "PlanLoadTest", Stage.VERIFY),
+        ("probe", "EnsureEndpoint", Stage.VERIFY),
+        ("probe", "LoadTest", Stage.VERIFY),
+        ("sizing", "RecordResult", Stage.CLEAN_UP),
+        ("sizing", "CleanUp", Stage.CLEAN_UP),
     ):
-        progress.handle(entered(state), now=101.0)
+        progress.handle(entered(state, machine), now=101.0)
         assert progress.stage is stage
     assert progress.take_news()[-1] == "removing everything"
     assert progress.take_news() == []

@@ -164,6 +164,7 @@ def test_reads_the_shipped_template() -> None:
     machines = {machine.logical_id: machine for machine in shipped.state_machines()}
     assert set(machines) == {
         "SizingStateMachine",
+        "ProbeStateMachine",
         "LoadTestStateMachine",
         "CleanUpStateMachine",
         "NightlyStateMachine",

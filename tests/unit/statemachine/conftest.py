@@ -14,7 +14,7 @@ from local.cloudformation import load_template
 from local.jsonata import evaluate
 
 ROOT = Path(__file__).parents[3]
-MACHINES = ("sizing", "load_test", "clean_up", "nightly")
+MACHINES = ("sizing", "probe", "load_test", "clean_up", "nightly")
 #: What the tests put for ``${Name}``; others stand for themselves.
 SUBSTITUTIONS = {
     "EndpointTimeoutMinutes": "60",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,13 +10,6 @@ from local.jsonata import QueryError
 from sizing.clean_up import names
 from sizing.load_test.observation import LoadTestRecord
 
-PLAN = {
-    "instance_type": "ml.m5.xlarge",
-    "instance_count": 4,
-    "purpose": "verify",
-    "workers": 2,
-    "worker_vcpus": 1,
-}
 LOAD_TEST = {
     "load_test_id": "ml-m5-xlarge-4-verify-2",
     "bucket": "results",
@@ -27,6 +18,23 @@ LOAD_TEST = {
     "timeout_seconds": 600,
     "workers": 2,
     "tags": {"team": "search"},
+}
+#: What a probe is given, as far as expressions read it.
+PROBE = {
+    "endpoint": {"endpoint_name": "e", "create_model": {"ModelName": "m"}},
+    "smoke_test": None,
+    "plan": {"instance_count": 4},
+    "load_test": LOAD_TEST,
+    "record": {
+        "load_test_id": "ml-m5-xlarge-4-verify-2",
+        "instance_type": "ml.m5.xlarge",
+        "instance_count": 4,
+        "purpose": "verify",
+        "workers": 2,
+        "worker_vcpus": 1,
+        "reason": "predicted",
+        "files": f"s3://results/{LOAD_TEST['prefix']}",
+    },
 }
 OF_FUNCTION = {
     "Error": "SmokeTestFailed",
@@ -46,30 +54,25 @@ OF_EXECUTION = {
 
 
 def failed_records(machine, failure):
-    """The records that both failing ways make of one failure."""
-    sizing = machine("sizing")
-    states = {"input": failure}
-    yield sizing.evaluate(
-        "CandidateFailed",
+    """The records that a probe makes of a failure, and a sizing of a probe that failed."""
+    started = "2023-11-14T22:13:20.500Z"
+    yield machine("probe").evaluate(
+        "NotMeasured",
         "Output",
-        states=states,
-        candidate={"plan": PLAN, "load_test": LOAD_TEST},
-        candidate_started_ms=1_700_000_000_500,
-        candidate_error="LoadTestFailed",
-    )
-    former = {"load_test_id": "former"}
-    first, record = sizing.evaluate(
-        "VerificationFailed",
-        "Assign",
-        "history",
-        states=states,
-        history=[former],
-        next={"plan": PLAN, "load_test": LOAD_TEST},
-        started_ms=1_700_000_000_500,
+        states={"input": failure},
+        probe=PROBE,
+        started_at=started,
         failed_with="LoadTestFailed",
     )
-    assert first == former
-    yield record
+    yield machine("sizing").evaluate(
+        "Probe",
+        *("Catch", 0, "Output"),
+        states={
+            "input": PROBE,
+            "errorOutput": {**failure, "Error": "LoadTestFailed"},
+            "context": {"State": {"EnteredTime": started}},
+        },
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,10 +81,14 @@ def failed_records(machine, failure):
         (OF_FUNCTION, 'it said "no"\n'),
         (OF_EXECUTION, "worker: Essential container exited"),
         ({"Error": "X", "Cause": "plain text"}, "plain text"),
-        ({"Error": "X", "Cause": '{"errorMessage": "cut o'}, '{"errorMessage": "cut o'),
-        ({"Error": "States.Timeout"}, "States.Timeout"),
-        ({"Error": "States.Timeout", "Cause": ""}, "States.Timeout"),
-        ({"Cause": "the endpoint was still Creating"}, "the endpoint was still Creating"),
+        ({"Error": "X", "Cause": '{"errorMessage": "cut o'}, "cut o"),
+        ({"Error": "X", "Cause": json.dumps({"Cause": "a " * 5000})}, ("a " * 5000)[:7989]),
+        (
+            {"Error": "X", "Cause": json.dumps({"ExecutionArn": "arn:e", "Status": "ABORTED"})},
+            "arn:e ended ABORTED",
+        ),
+        ({"Error": "States.Timeout"}, "LoadTestFailed"),
+        ({"Error": "States.Timeout", "Cause": ""}, "LoadTestFailed"),
     ],
 )
 def test_a_failure_becomes_a_record_of_a_load_test(failure, cause, machine):
@@ -106,225 +113,210 @@ def test_a_request_is_kept_without_its_large_payloads(machine):
     assert kept == {"dry_run": False, "payloads": moved}
 
 
-def test_the_sizing_fails_by_the_name_of_its_error(machine):
-    failure = machine("sizing").evaluate(
-        "Failed", "Assign", "failure", states={"input": OF_FUNCTION}
-    )
-    assert failure == {"error": "SmokeTestFailed", "cause": 'it said "no"\n'}
+# --- The way out ---------------------------------------------------------------------------------
+
+BEFORE = {"error": "InvalidRequest", "cause": "target.tps: is missing"}
+
+
+def told(machine, outcome, failure):
+    """Subject, message and event of a sizing."""
+    variables = {"outcome": outcome, "failure": failure}
+    sizing = machine("sizing")
+    message = sizing.evaluate("Notify", "Arguments", **variables)
+    event = sizing.evaluate("PublishEvent", *("Arguments", "Entries", 0, "Detail"), **variables)
+    return message["Subject"], message["Message"], event
+
+
+def of_a_result(status, **detail):
+    detail = {"status": status, "error": None, "cause": None, "model": "m", **detail}
+    return {"status": status, "subject": "s" * 99, "message": "8 instances", "detail": detail}
 
 
 @pytest.mark.parametrize(
-    "payload, failure",
+    "status, failure",
     [
-        ({"status": "SIZED", "detail": {"error": None}}, None),
-        (
-            {"status": "FAILED", "detail": {"error": "LoadTestFailed", "cause": "worker: exit 1"}},
-            {"error": "LoadTestFailed", "cause": "worker: exit 1"},
-        ),
+        ("SIZED", None),
+        ("FAILED", BEFORE),
+        ("SIZED", {"error": "NotificationFailed", "cause": "c"}),
     ],
 )
-def test_a_failure_that_the_result_speaks_of_is_the_sizings(payload, failure, machine):
-    assigned = machine("sizing").evaluate(
-        "RecordResult", "Assign", "failure", states={"result": {"Payload": payload}}, failure=None
-    )
-    assert assigned == failure
+def test_what_the_result_says_is_told(status, failure, machine):
+    outcome = of_a_result(status)
+    said = (outcome["subject"], outcome["message"], outcome["detail"])
+    assert told(machine, outcome, failure) == said
 
 
 def test_a_clean_up_that_failed_outweighs_and_keeps_what_failed_before(machine):
-    before = {"error": "InvalidRequest", "cause": "target.tps: is missing"}
-    states = {"input": {"Error": "States.TaskFailed", "Cause": '{"Cause":"not removed: e"}'}}
-    sizing = machine("sizing")
-    failure = sizing.evaluate("NotCleanedUp", "Assign", "failure", states=states, failure=before)
+    error = {"Error": "States.TaskFailed", "Cause": '{"Cause":"not removed: e","Status":"FAILED"}'}
+    path = ("CleanUp", "Catch", 0, "Assign", "failure")
+    states = {"errorOutput": error}
+    failure = machine("sizing").evaluate(*path, states=states, failure=BEFORE)
     assert failure["error"] == "CleanUpFailed"
     assert failure["cause"].startswith("not removed: e")
     assert "InvalidRequest: target.tps: is missing" in failure["cause"]
-    alone = sizing.evaluate("NotCleanedUp", "Assign", "failure", states=states, failure=None)
+    alone = machine("sizing").evaluate(*path, states=states, failure=None)
     assert alone["cause"] == "not removed: e"
-    outcome = sizing.evaluate(
-        "TellNotCleanedUp",
-        "Assign",
-        "outcome",
-        failure=failure,
-        outcome={"status": "SIZED", "subject": "s" * 100, "message": "8 instances", "detail": {}},
+    subject, message, event = told(machine, of_a_result("SIZED"), failure)
+    assert event["status"] == "FAILED"
+    assert (event["error"], event["cause"]) == ("CleanUpFailed", failure["cause"])
+    assert subject.startswith("NOT CLEANED UP: ssss")
+    assert len(subject) == 99  # SNS takes less than 100
+    assert message.startswith("CleanUpFailed: not removed: e")
+    assert "8 instances" in message
+
+
+@pytest.mark.parametrize(
+    "error, cause",
+    [
+        ({"Error": "States.TaskFailed", "Cause": '{"Status":"ABORTED"}'}, "ABORTED"),
+        ({"Error": "States.Timeout"}, "States.Timeout: "),
+        ({"Error": "StepFunctions.X", "Cause": "denied"}, "StepFunctions.X: denied"),
+    ],
+)
+def test_whatever_became_of_the_clean_up_has_a_cause(error, cause, machine):
+    failure = machine("sizing").evaluate(
+        "CleanUp", "Catch", 0, "Assign", "failure", states={"errorOutput": error}, failure=None
     )
-    assert outcome["status"] == outcome["detail"]["status"] == "FAILED"
-    assert len(outcome["subject"]) == 100  # SNS takes no more
-    assert "not removed: e" in outcome["message"]
-    assert "8 instances" in outcome["message"]
+    assert failure == {"error": "CleanUpFailed", "cause": cause}
 
 
 def test_a_result_that_was_not_recorded_is_told_all_the_same(machine):
-    assigned = machine("sizing").evaluate(
-        "ResultNotRecorded",
-        "Assign",
-        states={"input": OF_FUNCTION},
-        failure=None,
-        execution={"arn": "arn:e", "name": "n" * 80},
-    )
-    assert assigned["failure"] == {"error": "RecordResultFailed", "cause": 'it said "no"\n'}
-    assert assigned["outcome"]["status"] == "FAILED"
-    assert len(assigned["outcome"]["subject"]) <= 100
-    kept = machine("sizing").evaluate(
-        "ResultNotRecorded",
-        "Assign",
-        "failure",
-        states={"input": OF_FUNCTION},
-        failure={"error": "InvalidRequest", "cause": "c"},
-    )
-    assert kept["error"] == "InvalidRequest"
-
-
-@pytest.mark.parametrize(
-    "history, error",
-    [
-        (
-            [{"error": None}, {"error": "CapacityUnavailable"}, {"error": "X"}],
-            "CapacityUnavailable",
-        ),
-        ([{"error": None}], "NoCandidateMeasured"),
-        ([], "NoCandidateMeasured"),
-    ],
-)
-def test_without_a_candidate_the_sizing_fails_as_the_first_did(history, error, machine):
-    named = machine("sizing").evaluate(
-        "NextLoadTest",
-        *("Choices", 0, "Assign", "failure"),
-        history=history,
-        next={"answer": {"reason": "no candidate could be load-tested"}},
-    )
-    assert named == {"error": error, "cause": "no candidate could be load-tested"}
-
-
-@pytest.mark.parametrize(
-    "scaled, next_, state",
-    [
-        ({}, {"scale": None}, "VerifyLoadTest"),
-        ({}, {"scale": {"EndpointName": "a"}}, "Scale"),
-        ({"EndpointName": "a"}, {"scale": {"EndpointName": "a"}}, "Scale"),
-        ({"EndpointName": "b"}, {"scale": {"EndpointName": "a"}}, "ShrinkFormer"),
-        ({"EndpointName": "b"}, {"scale": None}, "ShrinkFormer"),
-        ({"EndpointName": "b"}, {"action": "DONE", "answer": {"status": "SIZED"}}, "RecordResult"),
-    ],
-)
-def test_the_next_load_test(scaled, next_, state, machine):
+    execution = {"Id": "arn:e", "Name": "n" * 80, "StartTime": "t"}
     sizing = machine("sizing")
-    variables = {
-        "scaled": scaled,
-        "next": {"action": "LOAD_TEST", "endpoint_name": "a", **next_},
-    }
-    choice = sizing.states()["NextLoadTest"]
-    taken = next(
+    states = {"input": {}, "context": {"Execution": execution}}
+    outcome = sizing.evaluate("Begin", "Assign", "outcome", states=states)
+
+    path = ("RecordResult", "Catch", 0, "Assign", "failure")
+    states = {"errorOutput": OF_FUNCTION}
+    failure = sizing.evaluate(*path, states=states, failure=None)
+    assert failure["error"] == "RecordResultFailed"
+    assert 'it said \\"no\\"' in failure["cause"]
+    subject, message, event = told(machine, outcome, failure)
+    assert subject.startswith("FAILED: endpoint sizing nnn")
+    assert len(subject) <= 99
+    assert message.startswith("RecordResultFailed: SmokeTestFailed: ")
+    assert "arn:e" in message
+    assert (event["status"], event["error"]) == ("FAILED", "RecordResultFailed")
+    assert event["execution_arn"] == "arn:e"
+
+    kept = sizing.evaluate(*path, states=states, failure=BEFORE)
+    assert kept["error"] == "InvalidRequest"
+    assert kept["cause"].startswith("target.tps: is missing Nothing is recorded: Smoke")
+    assert "InvalidRequest: target.tps" in told(machine, outcome, kept)[1]
+
+
+# --- Where it goes on ----------------------------------------------------------------------------
+
+
+def taken(machine, state, **variables):
+    """The state that a Choice leads to."""
+    choice = machine.states()[state]
+    return next(
         (
             rule["Next"]
             for index, rule in enumerate(choice["Choices"])
-            if sizing.evaluate("NextLoadTest", "Choices", index, "Condition", **variables)
+            if machine.evaluate(state, "Choices", index, "Condition", **variables)
         ),
         choice["Default"],
     )
-    assert taken == state
 
 
-@pytest.mark.parametrize("minutes, seconds", [(0, 2), (0.5, 5), (2, 10), (20, 30)])
-def test_polls_are_frequent_while_an_endpoint_is_young(minutes, seconds, machine):
-    started = time.time() * 1000 - minutes * 60_000
-    sizing = machine("sizing")
-    assert sizing.evaluate("WaitForScaling", "Seconds", started_ms=started) == seconds
-    assert sizing.evaluate("WaitForEndpoint", "Seconds", candidate_started_ms=started) == seconds
+@pytest.mark.parametrize(
+    "status, waited, state",
+    [
+        ("HELD", False, "Probes"),
+        ("HELD", True, "ResolveRequest"),
+        ("WAIT", False, "WaitForLock"),
+        ("WAIT", True, "WaitForLock"),
+    ],
+)
+def test_after_a_wait_for_the_lock_the_request_is_resolved_anew(status, waited, state, machine):
+    variables = {"turn": {"status": status}, "waited": waited}
+    assert taken(machine("sizing"), "IsLockHeld", **variables) == state
 
 
-@pytest.mark.parametrize("state, of", [("LoadTest", "candidate"), ("VerifyLoadTest", "next")])
-def test_the_name_of_a_load_test_fits_an_execution(state, of, machine):
-    load_test = {"sizing_id": "3f2a9c1b7d4e", "load_test_id": "x" * 60}
+def test_a_candidate_that_is_probed_again_keeps_its_endpoint(machine):
+    first = {**PROBE, "smoke_test": {"endpoint_name": "e"}}
+    other = {**first, "endpoint": {"endpoint_name": "other"}}
+    again = {
+        "action": "LOAD_TEST",
+        "endpoint_name": "e",
+        "smoke_test": None,
+        "former": {"endpoint_name": "other"},
+        "plan": {"instance_count": 7},
+        "load_test": {"load_test_id": "x-7-verify-3"},
+        "record": {"load_test_id": "x-7-verify-3"},
+    }
+    assert taken(machine("sizing"), "IsDone", next=again) == "Probes"
+    for candidates in ([first], [other, first]):
+        [probe] = machine("sizing").evaluate(
+            "IsDone", "Assign", "probes", next=again, resolved={"candidates": candidates}
+        )
+        assert probe == {**first, **again}
+    assert taken(machine("probe"), "HasFormer", probe=probe) == "ShrinkFormer"
+    assert taken(machine("probe"), "HasFormer", probe=first) == "EnsureEndpoint"
+
+
+@pytest.mark.parametrize("results", [[{"id": 1}], [{"id": 1}, {"id": 2}]])
+def test_records_are_kept_in_their_order(results, machine):
+    def after(history):
+        states = {"result": results}
+        return machine("sizing").evaluate(
+            "Probes", "Assign", "history", states=states, history=history
+        )
+
+    assert after([]) == results
+    assert after([{"id": 0}]) == [{"id": 0}, *results]
+    assert after([{"id": 8}, {"id": 9}]) == [{"id": 8}, {"id": 9}, *results]
+
+
+@pytest.mark.parametrize(
+    "status, smoke_test, state",
+    [
+        ("WAIT", {"endpoint_name": "e"}, "WaitForEndpoint"),
+        ("READY", {"endpoint_name": "e"}, "SmokeTest"),
+        ("READY", None, "LoadTest"),
+    ],
+)
+def test_only_a_new_endpoint_is_invoked_for_a_try(status, smoke_test, state, machine):
+    variables = {"so_far": {"status": status}, "probe": {**PROBE, "smoke_test": smoke_test}}
+    assert taken(machine("probe"), "EndpointReady", **variables) == state
+
+
+@pytest.mark.parametrize("smoke_test, count", [({"endpoint_name": "e"}, 0), (None, 1)])
+def test_what_can_not_be_load_tested_goes_or_keeps_one_instance(smoke_test, count, machine):
+    payload = machine("probe").evaluate(
+        "ReleaseEndpoint", "Arguments", "Payload", probe={**PROBE, "smoke_test": smoke_test}
+    )
+    assert payload == {"endpoint": {"endpoint_name": "e"}, "instance_count": count}
+
+
+@pytest.mark.parametrize("of", ["probe", "sizing"])
+def test_the_name_of_a_load_test_fits_an_execution(of, machine):
+    load_test = {"load_test_id": "x" * 60}
+    state = {"probe": "LoadTest", "sizing": "Probe"}[of]
 
     def name(**redriven):
-        context = {"Execution": redriven}
-        return machine("sizing").evaluate(
+        context = {"Execution": {"Name": f"3f2a9c1b7d4e-{'x' * 60}", **redriven}}
+        return machine(of).evaluate(
             *(state, "Arguments", "Name"),
-            states={"context": context},
-            **{of: {"load_test": load_test}},
+            states={"context": context, "input": {"load_test": load_test}},
+            resolved={"sizing": {"sizing_id": "3f2a9c1b7d4e"}},
         )
 
     first = name(RedriveCount=0)
     assert first == name() == f"3f2a9c1b7d4e-{'x' * 60}"
-    # A load test that has ended keeps its name; a redriven sizing must not run into it.
+    # What has ended keeps its name; a redriven execution must not run into it.
     assert name(RedriveCount=1) == f"{first}-r1"
-    assert len(name(RedriveCount=999)) <= 80
+    assert len(name(RedriveCount=99)) <= 80
 
 
-# --- The lock of a model -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "status, when_locked, minutes, state",
-    [
-        ("RUNNING", "WAIT", 0, "WaitForLock"),
-        ("PENDING_REDRIVE", "WAIT", 59, "WaitForLock"),
-        ("RUNNING", "WAIT", 61, "Failed"),
-        ("RUNNING", "FAIL", 0, "Failed"),
-        ("ABORTED", "FAIL", 0, "CleanUpAfterOwner"),
-        ("GONE", "WAIT", 61, "CleanUpAfterOwner"),
-    ],
-)
-def test_what_to_do_about_anothers_lock(status, when_locked, minutes, state, machine):
-    sizing = machine("sizing")
-    started = datetime.now(UTC) - timedelta(minutes=minutes)
-    variables = {
-        "states": {"input": {"status": status}},
-        "lock": {"when_locked": when_locked, "wait_seconds": 3600, "model_key": "model_name/m"},
-        "holder": {"owner": "arn:other", "since": "2026-11-22T19:00:00Z"},
-        "execution": {"arn": "arn:me", "started_at": started.isoformat(timespec="milliseconds")},
-        "waited": minutes > 0,
-    }
-    choice = sizing.states()["WhoseLock"]
-    taken = next(
-        (
-            (index, rule["Next"])
-            for index, rule in enumerate(choice["Choices"])
-            if sizing.evaluate("WhoseLock", "Choices", index, "Condition", **variables)
-        ),
-        (None, choice["Default"]),
-    )
-    assert taken[1] == state
-    if state == "Failed":
-        failure = sizing.evaluate("WhoseLock", "Choices", taken[0], "Output", **variables)
-        assert failure["Error"] == "Locked"
-        said = "model_name/m is being sized by arn:other since 2026-11-22T19:00:00Z."
-        assert failure["Cause"].startswith(said)
-        assert ("It was waited for" in failure["Cause"]) == (minutes > 0)
-
-
-@pytest.mark.parametrize("minutes, seconds", [(0, 30), (11, 120), (61, 300)])
-def test_looks_at_a_lock_become_rare(minutes, seconds, machine):
-    started = datetime.now(UTC) - timedelta(minutes=minutes)
-    execution = {"started_at": started.isoformat(timespec="milliseconds")}
-    assert machine("sizing").evaluate("WaitForLock", "Seconds", execution=execution) == seconds
-
-
-def test_a_lock_that_is_gone_has_no_owner(machine):
-    path = ("ReadLock", "Assign", "holder")
-    sizing = machine("sizing")
-    item = {"owner": {"S": "arn:other"}, "acquired_at": {"S": "2026-11-22T19:00:00Z"}}
-    assert sizing.evaluate(*path, states={"result": {"Item": item}})["owner"] == "arn:other"
-    assert sizing.evaluate(*path, states={"result": {}}) == {"owner": "", "since": ""}
-
-
-def test_a_fleet_that_begins_large_is_known_as_scaled(machine):
-    def candidate(name, count):
-        config = {"ProductionVariants": [{"VariantName": "AllTraffic"}]}
-        return {
-            "endpoint_name": name,
-            "plan": {"instance_count": count},
-            "create_endpoint_config": config,
-        }
-
-    path = ("Baselines", "Assign", "scaled")
-    sizing = machine("sizing")
-    fleet = sizing.evaluate(*path, candidates=[candidate("a", 1), candidate("b", 8)])
-    assert fleet == {
-        "EndpointName": "b",
-        "DesiredWeightsAndCapacities": [{"VariantName": "AllTraffic", "DesiredInstanceCount": 8}],
-    }
-    assert sizing.evaluate(*path, candidates=[candidate("a", 1)]) == {}
+def test_a_probe_that_waits_longest_is_given_its_time(machine):
+    seconds = machine("sizing").evaluate("Probe", "TimeoutSeconds", states={"input": PROBE})
+    load_test = machine("probe").evaluate("LoadTest", "TimeoutSeconds", probe=PROBE)
+    # Besides these two: one invocation, and CloudWatch for ten minutes.
+    assert seconds >= 60 * 60 + load_test + 30 * 60
+    assert seconds < machine("probe").definition["TimeoutSeconds"]
 
 
 # --- load_test -----------------------------------------------------------------------------------
@@ -360,57 +352,13 @@ def test_the_spec_is_written_as_json(machine):
     assert body == spec
 
 
-def stopped_task(role, **more):
-    return json.dumps(
-        {
-            "Containers": [{"ExitCode": 3, "Name": "load-generator"}],
-            "Overrides": {
-                "ContainerOverrides": [{"Environment": [{"Name": "LOAD_TEST_ROLE", "Value": role}]}]
-            },
-            "StoppedReason": "Essential container in task exited",
-            **more,
-        }
-    )
-
-
-@pytest.mark.parametrize(
-    "failure, reason",
-    [
-        (
-            {"Error": "States.TaskFailed", "Cause": stopped_task("worker")},
-            "worker: Essential container in task exited (exit code 3)",
-        ),
-        (
-            {"Error": "States.TaskFailed", "Cause": stopped_task("leader", Containers=[{}])},
-            "leader: Essential container in task exited",
-        ),
-        ({"Error": "States.Timeout"}, "States.Timeout: "),
-        ({"Error": "AmazonECS.Unknown", "Cause": "no capacity"}, "AmazonECS.Unknown: no capacity"),
-    ],
-)
-def test_a_load_test_says_what_stopped_it(failure, reason, machine):
+def test_a_load_test_that_nobody_can_explain_still_says_something(machine):
     said = machine("load_test").evaluate(
-        "Run", "Catch", 0, "Assign", "reason", states={"errorOutput": failure}
+        "ReadReason",
+        *("Catch", 0, "Assign", "reason"),
+        states={"input": {"Error": "States.TaskFailed", "Cause": "x" * 9000}},
     )
-    assert said == reason
-
-
-@pytest.mark.parametrize(
-    "body, reason",
-    [
-        (
-            '{"load_test_id": "x", "error": {"name": "Lost", "message": "worker 2 is \\"gone\\""}',
-            'exited. The leader says: worker 2 is "gone"',
-        ),
-        ('{"load_test_id": "x", "error": null, "steps": [', "exited"),
-    ],
-)
-def test_the_leader_has_the_last_word(body, reason, machine):
-    """Of load_test.json only the beginning is read, so it need not be whole."""
-    said = machine("load_test").evaluate(
-        "ReadReason", "Assign", "reason", states={"result": {"Body": body}}, reason="exited"
-    )
-    assert said == reason
+    assert said == "States.TaskFailed: " + "x" * 2000
 
 
 # --- clean_up ------------------------------------------------------------------------------------
@@ -425,7 +373,7 @@ EVENT = {"detail": {"executionArn": "arn:e", "name": "nightly-1", "status": "ABO
         ({"execution_arn": "arn:e"}, {"execution_arn": "arn:e"}),
         ({"sweep": True}, {"sweep": True}),
         (EVENT, {"execution_arn": "arn:e"}),
-        ({}, {"sweep": False}),  # FindLeftovers refuses it
+        ({}, {"sweep": False}),  # RemoveLeftovers refuses it
     ],
 )
 def test_what_a_clean_up_is_about(given, scope, machine):
@@ -454,59 +402,42 @@ def test_it_speaks_for_a_sizing_that_could_not(detail, told, machine):
 
 
 @pytest.mark.parametrize(
-    "state, cause, problem",
+    "status, at_work, untold, state",
     [
-        ("EndpointNotDeleted", 'Could not find endpoint "arn".', False),
-        ("EndpointNotDeleted", "Cannot update in-progress endpoint", False),
-        ("EndpointNotDeleted", "User is not authorized to perform sagemaker:DeleteEndpoint", True),
-        ("EndpointNotDeleted", "", True),
-        ("EndpointConfigNotDeleted", "Could not find endpoint configuration", False),
-        ("EndpointConfigNotDeleted", "Rate exceeded", True),
-        ("ModelNotDeleted", 'Could not find model "arn".', False),
-        ("ModelNotDeleted", "Rate exceeded", True),
-        ("TaskNotStopped", "The referenced task was not found.", False),
-        ("TaskNotStopped", "User is not authorized", True),
-        ("ExecutionNotStopped", "Execution Does Not Exist: 'arn'", False),
-        ("ExecutionNotStopped", "Rate exceeded", True),
-        ("LockNotReleased", "The conditional request failed (Service: DynamoDb)", False),
-        ("LockNotReleased", "User is not authorized to perform: dynamodb:DeleteItem", True),
+        ("WAIT", True, "n ABORTED", "WaitForDeletion"),
+        ("GIVE_UP", True, "n ABORTED", "NotifyLeftovers"),
+        ("GONE", True, "n ABORTED", "WaitForLastCalls"),
+        ("GONE", False, "n ABORTED", "TellEnded"),
+        ("GONE", False, "", "CleanedUp"),
     ],
 )
-def test_what_counts_as_a_problem(state, cause, problem, machine):
-    states = {"input": {"name": "n", "Cause": cause}}
-    said = machine("clean_up").evaluate(state, "Output", "problem", states=states)
-    assert said == (f"n: {cause}" if problem else "")
+def test_it_goes_on_until_nothing_is_left(status, at_work, untold, state, machine):
+    variables = {"left": {"status": status}, "may_be_at_work": at_work, "untold": untold}
+    assert taken(machine("clean_up"), "WhatIsLeft", **variables) == state
 
 
-@pytest.mark.parametrize(
-    "results, problems",
-    [
-        ([], []),
-        ([{}], []),
-        ([{}, {"problem": ""}], []),
-        ([{"problem": "a"}], ["a"]),
-        ([{"problem": "a"}, {}, {"problem": "b"}], ["a", "b"]),
-    ],
-)
-def test_problems_of_a_round_are_collected(results, problems, machine):
-    clean_up, states = machine("clean_up"), {"result": results}
-    path = ("Assign", "problems")
-    assert clean_up.evaluate("StopExecutions", *path, states=states, problems=["old"]) == problems
-    for name in (
-        "StopTasks",
-        "DeleteEndpoints",
-        "DeleteEndpointConfigs",
-        "DeleteModels",
-        "ReleaseLocks",
-    ):
-        assert clean_up.evaluate(name, *path, states=states, problems=["x"]) == ["x", *problems]
+def test_a_function_that_may_still_create_something_is_waited_for(machine, template):
+    functions = [
+        each["Properties"].get("Timeout", template["Globals"]["Function"]["Timeout"])
+        for name, each in template["Resources"].items()
+        if name == "EnsureEndpointFunction"
+    ]
+    seconds = machine("clean_up").states()["WaitForLastCalls"]["Seconds"]
+    assert seconds > max(functions)
 
 
-def test_rounds_with_problems_count_in_a_row_only(machine):
-    path = ("CountRound", "Assign", "rounds_with_problems")
+@pytest.mark.parametrize("left", [{}, {"described": ["endpoint/e"], "costs": "$1", "rounds": 3}])
+def test_a_round_that_failed_is_told_with_what_was_left_before(left, machine):
+    error = {"Error": "ClientError", "Cause": "not allowed"}
+    path = ("RemoveLeftovers", "Catch", 0, "Assign", "left")
     clean_up = machine("clean_up")
-    assert clean_up.evaluate(*path, problems=["a"], rounds_with_problems=2) == 3
-    assert clean_up.evaluate(*path, problems=[], rounds_with_problems=2) == 0
+    after = clean_up.evaluate(*path, states={"errorOutput": error}, left=left)
+    states = {"context": {"Execution": {"Id": "arn:clean-up"}}}
+    told = clean_up.evaluate("NotifyLeftovers", "Arguments", states=states, left=after)
+    assert ("$1" in told["Subject"]) == ("endpoint/e" in told["Message"]) == bool(left)
+    assert "RemoveLeftovers: ClientError: not allowed" in told["Message"]
+    failed = clean_up.evaluate("CleanUpFailed", "Cause", left=after)
+    assert "RemoveLeftovers: ClientError: not allowed" in failed
 
 
 # --- nightly -------------------------------------------------------------------------------------
@@ -524,9 +455,8 @@ def test_a_profile_and_its_model_make_a_request(package, model, machine):
     request = machine("nightly").evaluate(
         "Size",
         *("Arguments", "Input"),
-        states={"input": {"Value": json.dumps(profile)}},
+        states={"input": {"Name": "/e/profiles/distilbert", "Value": json.dumps(profile)}},
         package=package,
-        group="distilbert",
     )
     assert request == {**profile, "model": model}
 
@@ -544,37 +474,43 @@ def test_what_is_no_profile_starts_nothing(profile, machine):
         machine("nightly").evaluate(
             "Size",
             *("Arguments", "Input"),
-            states={"input": {"Value": profile}},
+            states={"input": {"Name": "/e/profiles/distilbert", "Value": profile}},
             package="",
-            group="distilbert",
         )
-    said = machine("nightly").evaluate(
-        "BadProfile", "Output", states={"input": {"Cause": "x" * 30_000}}, group="distilbert"
-    )
-    assert said["status"] == "FAILED"
+
+
+def not_sized(machine, error, cause):
+    states = {"input": {"Name": "/e/profiles/" + "g" * 63}}
+    states["errorOutput"] = {"Error": error, "Cause": cause}
+    return machine("nightly").evaluate("Size", "Catch", 0, "Output", states=states)
+
+
+def test_what_is_no_profile_is_said_so(machine):
+    said = not_sized(machine, "States.QueryEvaluationError", "x" * 30_000)
+    assert (said["profile"], said["status"]) == ("g" * 63, "FAILED")
     assert said["cause"].startswith("a profile must be a JSON object: a request without its model")
 
 
-@pytest.mark.parametrize("cause", ["x" * 32_000, json.dumps({"Cause": "x" * 32_000})])
-def test_many_failures_fit_into_what_a_night_hands_on(cause, machine):
-    said = machine("nightly").evaluate(
-        "SizingFailed", "Output", states={"input": {"Error": "E", "Cause": cause}}, group="g" * 63
-    )
-    assert len(json.dumps([said] * 200)) < 256 * 1024
-    assert said["cause"] == "x" * 1000
-
-
-def test_the_group_is_the_last_part_of_the_profiles_name(machine):
-    states = {"input": {"Name": "/endpoint-sizer/profiles/distilbert"}}
-    assert machine("nightly").evaluate("Profile", "Assign", "group", states=states) == "distilbert"
+@pytest.mark.parametrize(
+    "error, cause, said",
+    [
+        ("X", "x" * 32_000, "X: " + "x" * 997),
+        ("States.TaskFailed", json.dumps({"Cause": "x" * 32_000}), "x" * 1000),
+        ("States.TaskFailed", json.dumps({"Status": "ABORTED"}), "ABORTED"),
+        ("States.Timeout", "", "States.Timeout: "),
+    ],
+)
+def test_many_failures_fit_into_what_a_night_hands_on(error, cause, said, machine):
+    failed = not_sized(machine, error, cause)
+    assert len(json.dumps([failed] * 200)) < 256 * 1024
+    assert failed["cause"] == said
 
 
 def test_sizings_of_two_nights_have_different_names(machine):
     def name(execution, **redriven):
         context = {"Execution": {"Name": execution, **redriven}}
-        return machine("nightly").evaluate(
-            "Size", "Arguments", "Name", states={"context": context}, group="g" * 63
-        )
+        states = {"context": context, "input": {"Name": "/e/profiles/" + "g" * 63}}
+        return machine("nightly").evaluate("Size", "Arguments", "Name", states=states)
 
     nights = ["x" * 60 + "-2026-01-01", "x" * 60 + "-2026-01-02"]
     assert name(nights[0]) != name(nights[1])

@@ -53,63 +53,62 @@ def test_the_way_out_keeps_its_order(first, then, machine):
     assert first not in reachable(definition["States"], then)
 
 
+def starts(state: Mapping[str, Any]) -> bool:
+    """Whether a state starts what may create something, at any depth."""
+    inner = [*state.get("Branches", []), state.get("ItemProcessor", {})]
+    below = [each for part in inner for each in part.get("States", {}).values()]
+    return "startExecution" in state.get("Resource", "") or any(map(starts, below))
+
+
 def test_nothing_is_created_after_the_clean_up(machine):
     states = machine("sizing").definition["States"]
     after = reachable(states, "CleanUp") - {"CleanUp"}
-    resources = {states[name].get("Resource", "") for name in after}
-    assert not any("sagemaker" in each or "startExecution" in each for each in resources)
+    assert not any(starts(states[name]) for name in after)
 
 
 def test_nothing_is_created_without_the_lock(machine):
     definition = machine("sizing").definition
     states = definition["States"]
+    assert starts(states["Probes"])
     without = reachable(states, definition["StartAt"], without="AcquireLock") - {"AcquireLock"}
-    assert "Baselines" not in without
     # A dry run takes none: its way out is the only one around it.
     assert {"IsDryRun", "RecordResult"} <= without
-    for name in without - {"CleanUp"}:
-        resource = states[name].get("Resource", "")
-        assert "sagemaker" not in resource, name
-        assert "startExecution" not in resource, name
+    assert [name for name in without if starts(states[name])] == ["CleanUp"]
 
 
-def test_every_call_of_a_sizing_has_its_failure_handled(machine):
-    for _, states in machine("sizing").scopes():
+@pytest.mark.parametrize("name", ["sizing", "probe"])
+def test_every_call_has_its_failure_handled(name, machine):
+    for _, states in machine(name).scopes():
         for name, state in states.items():
             if state["Type"] in ("Task", "Map"):
                 assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"], name
 
 
-def test_a_candidate_never_fails_the_others(machine):
-    """Inside the Map every failure leads to the record of it, and nothing leads to Fail."""
-    inner = machine("sizing").states()["Baselines"]["ItemProcessor"]["States"]
-    assert "Fail" not in {state["Type"] for state in inner.values()}
-    for name, state in inner.items():
+def test_a_probe_never_fails(machine):
+    """Every failure leads to the record of it, and nothing leads to Fail."""
+    states = machine("probe").definition["States"]
+    assert {state["Type"] for state in states.values()} & {"Fail"} == set()
+    for name, state in states.items():
         for catch in state.get("Catch", []):
-            assert "CandidateFailed" in reachable(inner, catch["Next"]), name
+            if name != "ShrinkFormer":  # which is a saving, and no part of the probe
+                assert catch["Next"] in ("NotMeasured", "ReleaseEndpoint"), name
+    assert set(successors(states["ReleaseEndpoint"])) == {"NotMeasured"}
+    assert set(successors(states["ShrinkFormer"])) == {"EnsureEndpoint"}
 
 
-def test_a_failed_verification_goes_back_to_the_search(machine):
-    states = machine("sizing").definition["States"]
-    loop = ("Scale", "DescribeScaledEndpoint", "VerifyLoadTest", "MeasureVerification")
-    for name in loop:
-        ways = {catch["Next"] for catch in states[name]["Catch"]}
-        assert ways - {"AlreadyScaling"} == {"VerificationFailed"}, name
-    assert set(successors(states["AlreadyScaling"])) == {"WaitForScaling", "VerificationFailed"}
-    assert states["VerificationFailed"]["Next"] == "PlanLoadTest"
+def test_a_probe_that_fails_all_the_same_fails_no_other(machine):
+    [(_, inner)] = [
+        scope for scope in machine("sizing").scopes() if scope[1].keys() == {"Probe", "Probed"}
+    ]
+    assert set(successors(inner["Probe"])) == {"Probed"}
 
 
 def test_a_clean_up_that_can_not_finish_says_so_and_fails(machine):
     states = machine("clean_up").definition["States"]
-    failing = reachable(states, "AnythingLeft", without="NotifyLeftovers")
+    failing = reachable(states, "WhatIsLeft", without="NotifyLeftovers")
     assert "CleanUpFailed" not in failing
     assert states["NotifyLeftovers"]["Resource"].endswith("sns:publish")
-    # What can't be deleted is a matter for the next round, not the end of this one.
-    for _, inner in list(machine("clean_up").scopes())[1:]:
-        assert "Fail" not in {state["Type"] for state in inner.values()}
-        for state in inner.values():
-            if state["Type"] == "Task":
-                assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"]
+    assert states["RemoveLeftovers"]["Catch"][-1]["Next"] == "NotifyLeftovers"
 
 
 def test_every_failure_has_a_name(each_machine):
@@ -151,7 +150,7 @@ def test_nothing_that_ran_is_blindly_repeated(each_machine):
         for retry in state.get("Retry", []):
             is_job = ".sync" in state.get("Resource", ".sync")
             assert not (is_job and "States.TaskFailed" in retry["ErrorEquals"]), name
-            assert "States.ALL" not in retry["ErrorEquals"] or name == "FindLeftovers"
+            assert "States.ALL" not in retry["ErrorEquals"] or name == "RemoveLeftovers"
 
 
 #: What may pass by itself, by the names that Step Functions gives it. An SDK integration names what
@@ -178,31 +177,17 @@ TRANSIENT = {
         "ECS.ThrottlingException",
         "AmazonECS.Unknown",
     },
-    "aws-sdk:sagemaker": {"SageMaker.SageMakerException", "SageMaker.SdkClientException"},
-    "aws-sdk:sfn": {"Sfn.SfnException", "Sfn.SdkClientException"},
     "aws-sdk:s3": {"S3.S3Exception", "S3.SdkClientException"},
     "aws-sdk:ssm": {
         "Ssm.SsmException",
         "Ssm.SdkClientException",
         "Ssm.InternalServerErrorException",
     },
-    "aws-sdk:dynamodb": {
-        "DynamoDb.DynamoDbException",
-        "DynamoDb.InternalServerErrorException",
-        "DynamoDb.ProvisionedThroughputExceededException",
-        "DynamoDb.RequestLimitExceededException",
-        "DynamoDb.ThrottlingException",
-    },
     "sns:publish": {"States.TaskFailed"},
     "events:putEvents": {"States.TaskFailed"},
 }
-#: Called again by other means: clean_up goes on round by round; the first two are a saving and a
-#: courtesy that the sizing does without.
-WITHOUT_RETRY = {
-    *("ReleaseEndpoint", "ReadReason"),
-    *("StopExecution", "StopTask", "DeleteEndpoint", "DeleteEndpointConfig", "DeleteModel"),
-    "ReleaseLock",
-}
+#: Savings and a courtesy that the sizing does without.
+WITHOUT_RETRY = {"ShrinkFormer", "ReleaseEndpoint", "ReadReason"}
 
 
 def test_what_may_pass_by_itself_is_tried_again(each_machine):
@@ -221,14 +206,10 @@ def test_what_may_pass_by_itself_is_tried_again(each_machine):
 
 
 def test_metrics_are_waited_for_about_ten_minutes(machine):
-    for name in ("Measure", "MeasureVerification"):
-        retry = machine("sizing").states()[name]["Retry"][0]
-        assert retry["ErrorEquals"] == ["MetricsIncomplete"]
-        waits = [
-            min(
-                retry["IntervalSeconds"] * retry["BackoffRate"] ** attempt,
-                retry["MaxDelaySeconds"],
-            )
-            for attempt in range(retry["MaxAttempts"])
-        ]
-        assert 9 * 60 <= sum(waits) <= 12 * 60
+    retry = machine("probe").states()["Measure"]["Retry"][0]
+    assert retry["ErrorEquals"] == ["MetricsIncomplete"]
+    waits = [
+        min(retry["IntervalSeconds"] * retry["BackoffRate"] ** attempt, retry["MaxDelaySeconds"])
+        for attempt in range(retry["MaxAttempts"])
+    ]
+    assert 9 * 60 <= sum(waits) <= 12 * 60

@@ -1,0 +1,1 @@
+"""Makes a model one sizing's own."""

@@ -1,0 +1,1 @@
+"""Brings an endpoint to an instance count."""

@@ -1,1 +1,0 @@
-"""Finds what a sizing left behind."""

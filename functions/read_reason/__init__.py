@@ -1,0 +1,1 @@
+"""Says why a load test broke."""

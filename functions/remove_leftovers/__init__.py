@@ -1,0 +1,1 @@
+"""Removes what a sizing left behind."""
