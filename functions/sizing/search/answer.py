@@ -223,7 +223,7 @@ def _interval(known: Known, count: int) -> tuple[int, int]:
     if known.predicted is None:
         return count, count
     bad = known.most_bad if known.seen.trials else 0
-    least = known.prediction.smallest_count(-INTERVAL, above=min(bad, count - 1))
+    least = known.prediction.smallest_that_may_do(-INTERVAL, above=min(bad, count - 1))
     most = known.prediction.smallest_count(INTERVAL, above=min(bad, count - 1))
     return min(least or count, count), max(most or count, count)
 

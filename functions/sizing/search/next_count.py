@@ -285,6 +285,7 @@ def _worth_trying(known: Known, good: int) -> int | None:
         if probability < chance:
             break
         saving = probability * (good - count) / good
+        saving *= known.prediction.tells_apart(count, good)
         if saving > worth:
             best, worth = count, saving
     return best

@@ -39,6 +39,10 @@ MOST_HELD = 8
 #: Steps of the target where a fault of another kind was seen: one of them is likely without.
 HELD_DESPITE_STRAYS = 2
 LEAST_GROWTH = 1e-6
+#: Share of the rate at the count found that autoscaling is advised to hold at the least; and how
+#: many rates from there on are looked at.
+LEAST_HELD = 0.8
+RATES_LOOKED_AT = 60
 #: Least utilization that a point is given, percent: its logarithm is fitted.
 LEAST_PERCENT = 0.01
 #: Probability that no evidence is taken to exceed.
@@ -57,6 +61,7 @@ class Prediction:
         cold: What a warm-up may add to the first step of a load test, relative, and how fast it
             fades, seconds.
         latency_noise: Relative error of a p99, times the square root of the requests it rests on.
+        room: Factor by which an instance must be able to serve more than it has to.
     """
 
     seen: Seen
@@ -65,6 +70,7 @@ class Prediction:
     sample_noise: float
     cold: tuple[float, float]
     latency_noise: float
+    room: float = ROOM
 
     def utilization_at(self, instances: int) -> float:
         """Predicted utilization of a count under the full target, percent."""
@@ -93,7 +99,8 @@ class Prediction:
         """
         room = self._room(instances)
         measurement = self.seen.request.measurement
-        steps = float(HELD_DESPITE_STRAYS if self.seen.strays else 1)
+        odd = self.seen.strays or any(step.slow for step in self.seen.steps)
+        steps = float(HELD_DESPITE_STRAYS if odd else 1)
         if abs(room.get(self.seen.resource, math.inf)) < OPEN_ROOM:
             samples = instances * measurement.steady_seconds / measurement.period_seconds
             steps = max(steps, self.sample_noise**2 / samples / fit.COMMON_NOISE**2)
@@ -104,6 +111,20 @@ class Prediction:
             growth = max(math.log(fewer[0] / here[0]), LEAST_GROWTH)
             steps = max(steps, (NOISE_SHARE * noise / growth) ** 2)
         return min(max(math.ceil(steps), 1), MOST_HELD)
+
+    def tells_apart(self, fewer: int, instances: int) -> float:
+        """Probability that a load test at fewer instances tells whether they are too few.
+
+        Where latency hardly depends on the count, it would be noise that decides.
+        """
+        here, there = self.latency_at(instances), self.latency_at(fewer)
+        if "latency" not in self.binding(max(fewer - 1, 1)) or not here or not there:
+            return 1.0
+        measurement = self.seen.request.measurement
+        requests = self._target_tps * measurement.steady_seconds * self.steps_to_hold(fewer)
+        noise = self.latency_noise / math.sqrt(max(requests, 1.0))
+        growth = max(math.log(there[0] / here[0]), LEAST_GROWTH)
+        return 2 * fit.NORMAL.cdf(growth / (2 * max(noise, LEAST_GROWTH))) - 1
 
     def predicted_to_serve(self, instances: int, margin: float = 0.0) -> bool:
         """Whether a count is predicted to serve the target.
@@ -122,6 +143,10 @@ class Prediction:
     def binding(self, instances: int) -> list[str]:
         """What is predicted to keep a count from serving the target; empty if nothing does."""
         return [name for name, room in self._room(instances).items() if room < 0]
+
+    def smallest_that_may_do(self, margin: float, *, above: int = 0) -> int | None:
+        """The same without the room that is asked for under what an instance can serve."""
+        return replace(self, room=1.0).smallest_count(margin, above=above)
 
     def smallest_count(self, margin: float = 0.0, *, above: int = 0) -> int | None:
         """Smallest count over ``above`` that is predicted to serve the target; None if none is."""
@@ -151,15 +176,23 @@ class Prediction:
         """Highest rate per instance at a count that stays within all limits, per second.
 
         Args:
-            instances: The count.
-            margin: Standard errors by which it must.
+            instances: The count, which serves the target.
+            margin: Standard errors by which it must; where none does, it is the rate with most room
+                between the target's and ``LEAST_HELD`` of it.
         """
-        low, high = 0.0, self.utilization.tps_at(100.0, instances)
-        for _ in range(40):
-            middle = (low + high) / 2
-            fits = all(room >= margin for room in self.room_at(middle, instances).values())
-            low, high = (middle, high) if fits else (low, middle)
-        return low
+        served = self._target_tps / instances
+        lowest = LEAST_HELD * served
+        highest = max(self.utilization.tps_at(100.0, instances), served)
+        ratio = (highest / lowest) ** (1 / RATES_LOOKED_AT)
+        best, most_room = lowest, -math.inf
+        for step in range(RATES_LOOKED_AT + 1):
+            rate = lowest * ratio**step
+            room = min(self.room_at(rate, instances).values())
+            if room < margin and most_room >= margin:
+                break  # over a rate without room none has any
+            if room >= margin or (room > most_room and rate <= served):
+                best, most_room = rate, room
+        return best
 
     def _room(self, instances: int) -> dict[str, float]:
         return self.room_at(self._target_tps / instances, instances)
@@ -194,7 +227,7 @@ class Prediction:
         That is between the highest rate that was served and the lowest that was not, and in between
         as a burst, or what was answered of too much, has it: a truncated lognormal distribution.
         """
-        seen, wanted = self.seen, rate * ROOM
+        seen, wanted = self.seen, rate * self.room
         if seen.overloaded_tps is not None and rate >= seen.overloaded_tps:
             return -math.inf
         if wanted <= seen.served_tps:
@@ -248,14 +281,16 @@ def _fit_utilization(
     and samples that follow one another tell less than their number.
     """
 
+    steps = [step for step in seen.steps if not step.cold] or seen.steps
+
     def fitted(factor: float, cold: tuple[float, float]) -> fit.UtilizationFit:
         return fit.fit_utilization(
-            [_utilization_point(step, factor * sample_noise, cold) for step in seen.steps]
+            [_utilization_point(step, factor * sample_noise, cold) for step in steps]
         )
 
     usual = WARM_UPS[0], WARM_UP_SECONDS[0]
     best, cold = fitted(NOISE_FACTORS[0], usual), usual
-    points = len(seen.steps)
+    points = len(steps)
     if best.deviation <= points + math.sqrt(2 * points):
         return best, cold  # nothing contradicts it
     colder = [(added, seconds) for added in WARM_UPS[1:] for seconds in WARM_UP_SECONDS]
@@ -291,7 +326,7 @@ def _latency_noise(seen: Seen) -> float:
     published = [
         (step.observation, step.observation.model_latency_ms.p99)
         for step in seen.steps
-        if step.observation.model_latency_ms.p99 and not step.slow
+        if step.observation.model_latency_ms.p99 and not (step.slow or step.cold)
     ]
     return fit.pooled_noise(
         max(
@@ -323,7 +358,7 @@ def _latency_points(
             ),
         )
         for step in seen.steps
-        if step.observation.model_latency_ms.p99 and not step.fails and not step.slow
+        if step.observation.model_latency_ms.p99 and not step.fails and not (step.slow or step.cold)
     )
 
 

@@ -20,6 +20,8 @@ BURST_STAGE_SECONDS = 3.0
 #: Concurrency at which a burst gives up looking for saturation, per vCPU.
 BURST_CONCURRENCY_PER_VCPU = 32
 LEAST_MAX_CONCURRENCY = 128
+#: Steps at the target before the others where new instances were seen to be cold.
+WARM_UP_STEPS = 2
 #: Largest ratio between the rates of neighbouring steps, but for counts under five.
 WIDEST_STEP = 1.25
 
@@ -85,6 +87,8 @@ def verification_plan(
     rates = [target] * held
     if more is not None:
         rates.insert(0, target * count / more)
+    if known.seen.starts_cold and count > most_before(known):
+        rates = [target] * WARM_UP_STEPS + rates
     if fewer is not None and predicted is not None:
         if fewer < count - 1 and predicted.latency_is_open(count):
             # Latency bends: a line to the farther neighbour would miss the nearer one.
@@ -104,6 +108,11 @@ def verification_plan(
         worker_vcpus=fleet.worker_vcpus,
         reason=f"{reason}; {fleet.workers} load worker(s): {fleet.reason}",
     )
+
+
+def most_before(known: Known) -> int:
+    """The most instances that were under load in any load test so far."""
+    return max((record.instance_count for record in known.seen.records), default=0)
 
 
 def _above(predicted: Prediction, target: float, count: int) -> list[float]:

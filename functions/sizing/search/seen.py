@@ -40,6 +40,8 @@ AT_REST_SHARE = 0.6
 STALLED_ERRORS = 4.0
 #: And so much over it, relative: fits are not that good far from what was seen.
 STALLED_FACTOR = 1.15
+#: A utilization so much over what a higher rate showed later is that of a cold endpoint, relative.
+COLD_FACTOR = 1.02
 
 
 class Stray(StrEnum):
@@ -62,6 +64,7 @@ class Step:
         fails: Whether the endpoint answered too few requests, or too many with errors.
         stray: What that was, if the same or a higher rate was served; None if it was not.
         slow: Whether its p99 is a stall's: a higher rate was answered much faster.
+        cold: Whether the endpoint got warm in it or later: a higher rate took less utilization.
     """
 
     load_test: int
@@ -72,6 +75,7 @@ class Step:
     fails: bool
     stray: Stray | None = None
     slow: bool = False
+    cold: bool = False
 
     @property
     def tps_per_instance(self) -> float:
@@ -87,6 +91,11 @@ class Step:
     def age_seconds(self) -> int:
         """Time from the start of the load test's first window to this one's."""
         return self.observation.window.start - self.load_test_start
+
+    @property
+    def odd(self) -> bool:
+        """Whether something other than the rate shows in it."""
+        return self.stray is not None or self.slow or self.cold
 
     @property
     def overloaded(self) -> bool:
@@ -152,6 +161,11 @@ class Seen:
     def least_rate(self) -> float:
         """Lowest rate per instance that was seen, per second."""
         return min(step.tps_per_instance for step in self.steps)
+
+    @property
+    def starts_cold(self) -> bool:
+        """Whether new instances were seen to serve less than warm ones."""
+        return any(step.cold or step.stray is Stray.COLD_START for step in self.steps)
 
     @property
     def strays(self) -> tuple[Step, ...]:
@@ -227,7 +241,7 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
     latency_bound = any(
         step.observation.utilization_percent < target.utilization_percent.min
         and not step.fails
-        and not step.slow
+        and not step.odd
         and breaks_latency_limit(target, step.observation)
         for step in steps
     )
@@ -306,6 +320,12 @@ def _beside(step: Step, steps: Sequence[Step]) -> Step:
         fails=step.fails,
         stray=stray,
         slow=any(_much_slower(step.observation, each.observation) for each in as_loaded),
+        cold=any(
+            each.observation.window.start > step.observation.window.start
+            and step.observation.utilization_percent
+            > COLD_FACTOR * each.observation.utilization_percent
+            for each in as_loaded
+        ),
     )
 
 
@@ -338,8 +358,8 @@ def _trial(
     target: Target, instances: int, held: Sequence[Step], *, container: bool, latency: bool
 ) -> Trial:
     """What the full target showed at a count: by the steps without a stray fault, if any."""
-    clean = [step for step in held if step.stray is None]
-    even = [step for step in clean if not step.slow] or clean or held
+    clean = [step for step in held if step.stray is None] or held
+    even = [step for step in clean if not step.odd] or clean
     seen = together([step.observation for step in even])
     counted = even[0].tally
     for step in even[1:]:
