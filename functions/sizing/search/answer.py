@@ -13,8 +13,9 @@ from sizing.search.diagnosis import Diagnosis, diagnose
 from sizing.search.known import Known
 from sizing.search.seen import Trial
 
-#: Standard errors that bound the interval of counts which noise can't tell apart (two-sided 90 %).
-INTERVAL = 1.645
+#: Standard errors that bound the interval of counts which noise can't tell apart: more than the
+#: 1.645 of two-sided 90 %, since the fits themselves err as well.
+INTERVAL = 2.3
 #: Standard errors of room at the rate that autoscaling is advised to hold (one-sided 99 %).
 SAFE = 2.326
 #: And its largest share of the saturation rate.
@@ -222,9 +223,10 @@ def _interval(known: Known, count: int) -> tuple[int, int]:
     """Counts that the noise can't tell apart from the one found, inclusive."""
     if known.predicted is None:
         return count, count
-    bad = known.most_bad if known.seen.trials else 0
-    least = known.prediction.smallest_that_may_do(-INTERVAL, above=min(bad, count - 1))
-    most = known.prediction.smallest_count(INTERVAL, above=min(bad, count - 1))
+    failed = (n for n, trial in known.seen.trials.items() if not trial.serves and n < count)
+    bad = max(failed, default=0)
+    least = known.prediction.smallest_that_may_do(-INTERVAL, above=bad)
+    most = known.prediction.smallest_count(INTERVAL, above=bad)
     return min(least or count, count), max(most or count, count)
 
 

@@ -3,11 +3,12 @@
 Utilization follows the utilization law, U = X * S (Denning and Buzen, 1978): the rate of one
 instance times the busy time a request costs it. What is fitted is the logarithm of that cost,
 
-    log(u / x) = a + c * (u - 65) / 100 + e * (1 - 1/n) + r
+    log(u / x) = a + c * (u - 65) / 100 + d * log(u / 65) + e * (1 - 1/n) + r
 
 with u the utilization in percent, x the rate per instance, n the number of instances; a is the
-cost at 65 %, c how the cost changes as the instance fills up, e what a fleet costs more than a
-single instance, and r what all samples of one load test share. It is a Bayesian linear regression
+cost at 65 %, c how the cost changes as the instance fills up, d how utilization bends (a GPU's is
+often a power of the load), e what a fleet costs more than a single instance, and r what all samples
+of one load test share. It is a Bayesian linear regression
 with Gaussian priors (Bishop, Pattern Recognition and Machine Learning, 2006, eq. 3.50 and 3.51):
 with few points the priors hold c and e at values that are usual, with more the data speak.
 """
@@ -24,6 +25,10 @@ ANCHOR_PERCENT = 65.0
 
 #: Prior mean and standard deviation of c: cost at 100 % over cost at 0 %, relative.
 SLOPE_PRIOR = (0.05, 0.12)
+#: Prior mean and standard deviation of d, as it is mostly, and where points contradict that: where
+#: utilization is the load to the power p, it is 1 - 1/p.
+STRAIGHT_PRIOR = (0.0, 1e-3)
+BEND_PRIOR = (0.0, 0.5)
 #: Prior mean and standard deviation of e: cost in a large fleet over that of one instance.
 FLEET_PRIOR = (0.02, 0.02)
 #: Standard deviation of r: what all samples of one load test have in common, relative.
@@ -71,11 +76,11 @@ class UtilizationPoint:
 class UtilizationFit:
     """Utilization as a function of the rate per instance and the size of the fleet.
 
-    ``mean`` and ``covariance`` are those of (a, c, e) as the module describes them.
+    ``mean`` and ``covariance`` are those of (a, c, d, e) as the module describes them.
     """
 
-    mean: tuple[float, float, float]
-    covariance: tuple[tuple[float, float, float], ...]
+    mean: tuple[float, ...]
+    covariance: tuple[tuple[float, ...], ...]
     #: Logarithm of how probable the points are, but for a constant: compares assumed noises.
     log_evidence: float = 0.0
     #: Squared deviations of points and coefficients from what was expected, in squared standard
@@ -92,12 +97,14 @@ class UtilizationFit:
         slope = self.mean[1] / 100
         level = math.log(tps_per_instance) + _dot(_row(ANCHOR_PERCENT, instances), self.mean)
         level -= slope * ANCHOR_PERCENT
-        # Newton's method for log(u) = level + slope * u in y = log(u), from below, where the
-        # left side is steeper than the right: beyond u = 1 / slope there is no solution.
-        y = level
+        # Newton's method for (1 - bend) log(u) = level + slope * u in y = log(u), from below, where
+        # the left side is steeper than the right: beyond that there is no solution.
+        straight = max(1 - self.mean[2], LEAST_STEEPNESS)
+        level -= (1 - straight) * math.log(ANCHOR_PERCENT)
+        y = level / straight
         for _ in range(50):
-            over = y - level - slope * math.exp(y)
-            steepness = 1 - slope * math.exp(y)
+            over = straight * y - level - slope * math.exp(y)
+            steepness = straight - slope * math.exp(y)
             if steepness < LEAST_STEEPNESS:
                 return OUT_OF_REACH_PERCENT
             y -= over / steepness
@@ -108,15 +115,17 @@ class UtilizationFit:
     def error_at(self, utilization_percent: float, instances: int = 1) -> float:
         """Standard error of the cost of a request there, relative."""
         row = _row(utilization_percent, instances)
-        variance = sum(row[i] * self.covariance[i][j] * row[j] for i in range(3) for j in range(3))
+        size = range(len(row))
+        variance = sum(row[i] * self.covariance[i][j] * row[j] for i in size for j in size)
         return math.sqrt(max(variance, 0.0))
 
 
-def fit_utilization(points: Sequence[UtilizationPoint]) -> UtilizationFit:
+def fit_utilization(points: Sequence[UtilizationPoint], *, bent: bool = False) -> UtilizationFit:
     """Fit the cost of a request to what was seen.
 
     Args:
         points: At least one observation.
+        bent: Whether utilization may bend, as a GPU's does.
 
     Raises:
         ValueError: There are no points.
@@ -126,12 +135,12 @@ def fit_utilization(points: Sequence[UtilizationPoint]) -> UtilizationFit:
         values=[math.log(point.utilization_percent / point.tps_per_instance) for point in points],
         noises=[point.noise for point in points],
         groups=[point.load_test for point in points],
-        priors=(UNKNOWN, SLOPE_PRIOR, FLEET_PRIOR),
+        priors=(UNKNOWN, SLOPE_PRIOR, BEND_PRIOR if bent else STRAIGHT_PRIOR, FLEET_PRIOR),
         common=COMMON_NOISE,
     )
     return UtilizationFit(
-        mean=(mean[0], mean[1], mean[2]),
-        covariance=tuple((row[0], row[1], row[2]) for row in covariance),
+        mean=tuple(mean),
+        covariance=tuple(map(tuple, covariance)),
         log_evidence=log_evidence,
         deviation=deviation,
     )
@@ -306,8 +315,9 @@ def _regress(
     )
 
 
-def _row(utilization_percent: float, instances: int) -> tuple[float, float, float]:
-    return 1.0, (utilization_percent - ANCHOR_PERCENT) / 100, 1 - 1 / instances
+def _row(utilization_percent: float, instances: int) -> tuple[float, ...]:
+    over = (utilization_percent - ANCHOR_PERCENT) / 100
+    return 1.0, over, math.log(utilization_percent / ANCHOR_PERCENT), 1 - 1 / instances
 
 
 def _queueing(load: float) -> float:

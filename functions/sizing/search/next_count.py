@@ -30,7 +30,7 @@ from sizing.search.answer import (
     why_not_fewer,
 )
 from sizing.search.known import CLEARLY, Known
-from sizing.search.prediction import LIKELY, OUT_OF_QUESTION
+from sizing.search.prediction import LIKELY, OUT_OF_QUESTION, Prediction
 from sizing.search.rates import baseline_plan, first_plan, verification_plan
 from sizing.search.seen import is_full_target
 
@@ -43,7 +43,7 @@ WORTH_LEAVING_NO_DOUBT = 0.005
 STRIDES = (0.0, 0.0, 0.06, 0.15, 0.4)
 #: Least probability to serve the target at which a smaller count is tried; and where an earlier
 #: sizing, which had the choice, found the larger one.
-LEAST_CHANCE = 0.2
+LEAST_CHANCE = 0.35
 CHANCE_AGAINST_PRIOR = 0.5
 #: Load tests of a candidate after which a count that serves is not bettered any more: where
 #: latency hardly depends on the count, one smaller count after the other looks likely.
@@ -245,12 +245,23 @@ def _likeliest_last(known: Known, bad: int) -> int | None:
 
     def chance(count: int) -> float:
         in_band = known.prediction.utilization_at(count) >= band.min
-        worth = WORTH_A_LOAD_TEST if in_band else WORTH_LEAVING_NO_DOUBT
+        worth = _worth_a_load_test(known.prediction, count, in_band=in_band)
         fewer = count - (math.floor(worth * count) + 1)
         smaller = known.prediction.probability_to_serve(fewer) if fewer > bad else 0.0
         return known.prediction.probability_to_serve(count) - smaller
 
     return max(range(start, end + 1), key=chance)
+
+
+def _worth_a_load_test(predicted: Prediction, count: int, *, in_band: bool) -> float:
+    """The least expected saving, as a share of a count's instances, that another one is for.
+
+    More where noise would decide between the count and the next.
+    """
+    if in_band:
+        return WORTH_A_LOAD_TEST
+    tells = predicted.tells_apart(max(count - 1, 1), count)
+    return min(WORTH_LEAVING_NO_DOUBT / max(tells, WORTH_LEAVING_NO_DOUBT), WORTH_A_LOAD_TEST)
 
 
 def _in_strides(known: Known, predicted: int, most: int) -> int:
@@ -275,7 +286,7 @@ def _worth_trying(known: Known, good: int) -> int | None:
     seen = known.seen.trials[good].observation
     band = known.seen.request.target.utilization_percent
     in_band = seen.utilization_percent >= band.min * CLEARLY
-    worth = WORTH_A_LOAD_TEST if in_band else WORTH_LEAVING_NO_DOUBT
+    worth = _worth_a_load_test(known.prediction, good, in_band=in_band)
     chance = CHANCE_AGAINST_PRIOR if good == known.prior_count else LEAST_CHANCE
     best = None
     if len(known.seen.records) >= ENOUGH_LOAD_TESTS:
@@ -285,7 +296,6 @@ def _worth_trying(known: Known, good: int) -> int | None:
         if probability < chance:
             break
         saving = probability * (good - count) / good
-        saving *= known.prediction.tells_apart(count, good)
         if saving > worth:
             best, worth = count, saving
     return best

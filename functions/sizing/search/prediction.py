@@ -31,6 +31,8 @@ COLD_PROBABILITY = 0.05
 #: probable another one than the first is.
 NOISE_FACTORS = (1.0, 2.0, 4.0)
 DEPENDENT_PROBABILITY = 0.1
+#: How probable it is that utilization bends.
+BENT_PROBABILITY = 0.1
 #: Standard errors of room up to which a latency limit is taken to bind.
 OPEN_ROOM = 2.5
 #: A step's latency noise may be this part of what one instance more or less changes, one over.
@@ -117,8 +119,11 @@ class Prediction:
 
         Where latency hardly depends on the count, it would be noise that decides.
         """
+        room = self._room(fewer)
+        if "latency" not in room or min(room.values()) < room["latency"]:
+            return 1.0  # something else decides
         here, there = self.latency_at(instances), self.latency_at(fewer)
-        if "latency" not in self.binding(max(fewer - 1, 1)) or not here or not there:
+        if here is None or there is None:
             return 1.0
         measurement = self.seen.request.measurement
         requests = self._target_tps * measurement.steady_seconds * self.steps_to_hold(fewer)
@@ -283,9 +288,11 @@ def _fit_utilization(
 
     steps = [step for step in seen.steps if not step.cold] or seen.steps
 
-    def fitted(factor: float, cold: tuple[float, float]) -> fit.UtilizationFit:
+    def fitted(
+        factor: float, cold: tuple[float, float], *, bent: bool = False
+    ) -> fit.UtilizationFit:
         return fit.fit_utilization(
-            [_utilization_point(step, factor * sample_noise, cold) for step in steps]
+            [_utilization_point(step, factor * sample_noise, cold) for step in steps], bent=bent
         )
 
     usual = WARM_UPS[0], WARM_UP_SECONDS[0]
@@ -296,11 +303,12 @@ def _fit_utilization(
     colder = [(added, seconds) for added in WARM_UPS[1:] for seconds in WARM_UP_SECONDS]
     most_probable = best.log_evidence
     for factor in NOISE_FACTORS:
-        for each in (usual, *colder):
-            other = fitted(factor, each)
-            probable = other.log_evidence
-            probable += 0.0 if factor == NOISE_FACTORS[0] else math.log(DEPENDENT_PROBABILITY)
-            probable += 0.0 if each == usual else math.log(COLD_PROBABILITY)
+        dependent = 0.0 if factor == NOISE_FACTORS[0] else math.log(DEPENDENT_PROBABILITY)
+        others = [(fitted(factor, usual), usual, 0.0)]
+        others.append((fitted(factor, usual, bent=True), usual, math.log(BENT_PROBABILITY)))
+        others += [(fitted(factor, each), each, math.log(COLD_PROBABILITY)) for each in colder]
+        for other, each, prior in others:
+            probable = other.log_evidence + dependent + prior
             if probable > most_probable:
                 best, cold, most_probable = other, each, probable
     return best, cold

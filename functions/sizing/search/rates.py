@@ -16,6 +16,11 @@ from sizing.search.prediction import LIKELY, OUT_OF_QUESTION, ROOM, Prediction
 BASELINE_FRACTIONS: tuple[float, ...] = (0.5, 0.65, 0.8, 0.92)
 #: One more where latency has a limit, which may bind far under the band.
 FRACTION_FOR_LATENCY = 0.35
+#: A baseline's steps up to this share are held several times where the target is less than so many
+#: requests per second for each, and there is a p99 limit; so often at the most.
+BINDING_FRACTION = 0.65
+FEW_TPS = 200.0
+MOST_BASELINE_HELD = 4
 BURST_STAGE_SECONDS = 3.0
 #: Concurrency at which a burst gives up looking for saturation, per vCPU.
 BURST_CONCURRENCY_PER_VCPU = 32
@@ -46,9 +51,15 @@ def baseline_plan(
 ) -> LoadTestPlan:
     """One instance: a burst that saturates it, then steps around the band."""
     fleet = plan_fleet(sizing.request, sizing.request.target.tps, driven, at_least=at_least)
-    fractions = BASELINE_FRACTIONS
+    fractions, held = BASELINE_FRACTIONS, 1
     if sizing.request.target.model_latency_p99_ms is not None:
-        fractions = (FRACTION_FOR_LATENCY, *fractions)
+        held = min(max(math.ceil(FEW_TPS / sizing.request.target.tps), 1), MOST_BASELINE_HELD)
+        # Where latency may bind; over the band it is not asked for.
+        below = [each for each in BASELINE_FRACTIONS if each <= BINDING_FRACTION]
+        above = [each for each in BASELINE_FRACTIONS if each > BINDING_FRACTION]
+        fractions = (*([FRACTION_FOR_LATENCY, *below] * held), *above)
+    if held > 1:
+        reason = f"{reason}, {held} times at each rate: a p99 of few requests is not sure"
     most = max(BURST_CONCURRENCY_PER_VCPU * facts.vcpus, LEAST_MAX_CONCURRENCY)
     return LoadTestPlan(
         instance_type=facts.instance_type,

@@ -1,0 +1,302 @@
+"""Evidence that agrees with itself: what is stray does not set a count, and what limits does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from sizing.load_test.observation import Latency, LoadTestRecord, Observation
+from sizing.load_test.plan import LoadTestPlan, Purpose
+from sizing.load_test.verdict import (
+    fails_to_serve,
+    failures_beyond,
+    judge,
+    late_answers,
+    tally,
+    trusted_saturation,
+)
+from sizing.result import autoscaling
+from sizing.search import fit
+from sizing.search.answer import CandidateOutcome, Status
+from sizing.search.search import baseline, next_load_test
+from tests.unit.sizing.exact_endpoint import TYPE, ExactEndpoint, counts, search, sizing_for
+
+Change = Callable[[int, Observation], Observation]
+
+
+def befalls(change: Change, purpose: Purpose | None = None) -> Callable[..., LoadTestRecord]:
+    """What befalls the steps of load tests, by their number."""
+
+    def changed(record: LoadTestRecord) -> LoadTestRecord:
+        if purpose is not None and record.purpose is not purpose:
+            return record
+        steps = (change(number, seen) for number, seen in enumerate(record.observations))
+        return record.model_copy(update={"observations": tuple(steps)})
+
+    return changed
+
+
+def failing(seen: Observation, share: float) -> Observation:
+    return seen.model_copy(
+        update={
+            "error_percent": 100 * share,
+            "achieved_tps": seen.offered_tps * (1 - share),
+            "errors": {"model_error_500": max(round(60 * seen.offered_tps * share), 1)},
+        }
+    )
+
+
+def short(seen: Observation, share: float) -> Observation:
+    return seen.model_copy(update={"achieved_tps": seen.offered_tps * (1 - share)})
+
+
+def sized(tps: float, endpoint: ExactEndpoint, change=lambda record: record, **target):
+    answer, plans = search(sizing_for(tps, **target), endpoint, change)
+    (outcome,) = answer.candidates
+    assert answer.status is Status.SIZED, answer.reason
+    return outcome, plans
+
+
+def tracked_tps(outcome: CandidateOutcome, saturation_tps: float | None = None) -> float:
+    advice = autoscaling.advise(
+        instance_type="ml.m5.xlarge",
+        instance_count=outcome.instance_count or 1,
+        max_instances=100,
+        tps_per_instance=outcome.tps_per_instance_at_band_middle,
+        most_tps=outcome.most_tps_per_instance,
+        saturation_tps=saturation_tps,
+        model_latency_ms=outcome.observation.model_latency_ms.mean if outcome.observation else None,
+    )
+    assert advice is not None
+    assert advice.alternative is not None
+    assert advice.alternative.target_value <= 1.001 * advice.target_value / 60 * 0.05
+    return advice.target_value / 60
+
+
+class TestAutoscalingFollowsFromWhatLimits:
+    def test_a_container_that_stops_at_half_the_hardware(self):
+        outcome, _ = sized(500, ExactEndpoint(200, served_share=0.5))
+        assert outcome.instance_count == 6
+        assert tracked_tps(outcome) <= 90  # 0.9 of the 100 that one instance serves
+
+    def test_a_p99_limit_under_the_band(self):
+        # p99 = 50 * (1 + 0.5 * load / (1 - load)) is 65 ms at a load of 0.375.
+        endpoint = ExactEndpoint(100, growth=0.5)
+        outcome, _ = sized(500, endpoint, model_latency_p99_ms=65.0)
+        assert outcome.instance_count == 14
+        assert tracked_tps(outcome) <= 37.5
+
+    def test_never_over_nine_tenths_of_saturation(self):
+        outcome, _ = sized(1000, ExactEndpoint(200), utilization_percent={"min": 90, "max": 99})
+        assert tracked_tps(outcome, saturation_tps=200) <= 180
+
+
+class TestOneBadStep:
+    @pytest.mark.parametrize("bad", [0, 1, 2])
+    @pytest.mark.parametrize(
+        "change", [lambda seen: short(seen, 0.02), lambda seen: failing(seen, 0.05)]
+    )
+    def test_of_a_baseline_does_not_overrule_those_at_higher_rates(self, bad, change):
+        befallen = befalls(
+            lambda number, seen: change(seen) if number == bad else seen, Purpose.BASELINE
+        )
+        outcome, plans = sized(500, ExactEndpoint(100), befallen)
+        assert outcome.instance_count == 8
+        assert outcome.limiting_resource == "CPU"
+        assert counts(plans) == [1, 8]
+        kinds = [each.finding for each in outcome.diagnosis]
+        assert any("cold start" in each or "stall" in each for each in kinds)
+
+    def test_four_of_three_thousand_are_no_more_than_chance(self):
+        befallen = befalls(
+            lambda number, seen: failing(seen, 4 / 3000) if number == 0 else seen, Purpose.BASELINE
+        )
+        outcome, _ = sized(500, ExactEndpoint(100), befallen)
+        assert outcome.instance_count == 8
+
+    @pytest.mark.parametrize("purpose, requests", [(Purpose.BASELINE, 30), (Purpose.VERIFY, 300)])
+    def test_one_request_of_few(self, purpose, requests):
+        befallen = befalls(
+            lambda number, seen: failing(seen, 1 / requests) if number == 0 else seen, purpose
+        )
+        outcome, _ = sized(5, ExactEndpoint(1), befallen)
+        assert outcome.instance_count == 8
+
+    def test_errors_at_a_lower_rate_where_the_target_was_clean(self):
+        def change(_: int, seen: Observation) -> Observation:
+            return failing(seen, 40 / 26_000) if 400 < seen.offered_tps < 526 else seen
+
+        answer, _ = search(
+            sizing_for(526.84, prior_counts={TYPE: 5}),
+            ExactEndpoint(153),
+            befalls(change, Purpose.VERIFY),
+        )
+        assert answer.candidates[0].instance_count == 5
+
+    def test_errors_of_a_cold_container_in_the_first_steps(self):
+        befallen = befalls(lambda number, seen: failing(seen, 0.1) if number < 2 else seen)
+        outcome, _ = sized(300, ExactEndpoint(100), befallen)
+        assert outcome.instance_count == 5
+
+    def test_the_target_that_failed_a_little_once_is_offered_again(self):
+        seen_at = []
+
+        def change(record: LoadTestRecord) -> LoadTestRecord:
+            seen_at.append(record.instance_count)
+            if record.purpose is Purpose.VERIFY and seen_at.count(record.instance_count) == 1:
+                return befalls(lambda _, seen: failing(seen, 0.03))(record)
+            return record
+
+        outcome, plans = sized(500, ExactEndpoint(100), change)
+        assert outcome.instance_count == 8
+        assert counts(plans) == [1, 8, 8]
+        assert "3.00 % errors" in plans[2].reason
+
+
+def test_a_burst_that_met_a_cold_instance_is_revised_by_what_was_served():
+    class Cold(ExactEndpoint):
+        def run(self, plan: LoadTestPlan, started_at: float = 0.0) -> LoadTestRecord:
+            if plan.burst is None:
+                return super().run(plan, started_at)
+            # It finds 50 where 100 are served once warm.
+            record = ExactEndpoint(50).run(plan, started_at)
+            steps = (
+                each.model_copy(
+                    update={
+                        "utilization_percent": each.offered_tps,
+                        "cpu_utilization_raw": 4 * each.offered_tps,
+                        "hottest_instance_percent": None,
+                    }
+                )
+                for each in record.observations
+            )
+            return record.model_copy(update={"observations": tuple(steps)})
+
+    outcome, plans = sized(500, Cold(100))
+    assert outcome.instance_count == 8
+    assert outcome.limiting_resource == "CPU"
+    assert len(plans) <= 3
+
+
+def test_a_burst_that_ended_at_our_bound_saturated_nothing():
+    sizing = sizing_for(52)
+    record = ExactEndpoint(40).run(baseline(sizing, sizing.candidates[0]))
+    bounded = record.model_copy(update={"saturation_tps": 20.5, "saturation_bounded": True})
+    assert trusted_saturation(bounded) is None
+
+    class Bounded(ExactEndpoint):
+        """At 128 requests in flight, each 6.1 s long, 20.5 TPS is all that is seen of 40."""
+
+        def run(self, plan: LoadTestPlan, started_at: float = 0.0) -> LoadTestRecord:
+            if plan.burst is None:
+                return super().run(plan, started_at)
+            seen = ExactEndpoint(20.5, latency_ms=self.latency_ms).run(plan, started_at)
+            steps = (
+                each.model_copy(
+                    update={"utilization_percent": 100 * each.offered_tps / self.capacity}
+                )
+                for each in seen.observations
+            )
+            update = {"observations": tuple(steps), "saturation_bounded": True}
+            return seen.model_copy(update=update)
+
+    outcome, _ = sized(52, Bounded(40))
+    assert outcome.instance_count == 2
+    assert outcome.limiting_resource == "CPU"
+    assert outcome.observation.utilization_percent == pytest.approx(65)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.62, 0.7])
+def test_where_the_container_limits_there_is_room_above_the_target(share):
+    capacity = 100 * share
+    for loads in (3.02, 7.4, 10.97, 23.5):
+        outcome, plans = sized(loads * capacity, ExactEndpoint(100, served_share=share))
+        assert loads / outcome.instance_count <= 1 / 1.04 + 1e-9
+        assert outcome.instance_count <= loads * 1.08 + 1
+        assert len(plans) <= 4
+
+
+def test_a_count_that_served_is_an_answer_where_the_load_tests_are_used_up():
+    endpoint = ExactEndpoint(200, growth=0.5)
+    sizing = sizing_for(
+        1000, model_latency_p99_ms=70.0, prior_counts={TYPE: 13}, limits={"max_load_tests": 1}
+    )
+    answer, _ = search(sizing, endpoint)
+    assert answer.status is Status.SIZED
+    assert answer.candidates[0].instance_count == 13
+
+
+def test_where_the_target_fits_on_one_instance_one_load_test_is_enough():
+    outcome, plans = sized(66, ExactEndpoint(100))
+    assert (outcome.instance_count, outcome.observation.offered_tps) == (1, 66)
+    assert counts(plans) == [1]
+
+
+def a_step(offered: float, answered: float, start: int = 0, **fields: object) -> Observation:
+    sizing = sizing_for(offered)
+    (first, *_) = ExactEndpoint(200).run(baseline(sizing, sizing.candidates[0])).observations
+    update = {
+        "offered_tps": offered,
+        "achieved_tps": answered,
+        "window": first.window.model_copy(update={"start": start, "end": start + 60}),
+        **fields,
+    }
+    return first.model_copy(update=update)
+
+
+class TestSlowAnswers:
+    SLOW = Latency(mean=5000.0, p50=4000.0, p99=15_000.0)
+    TARGET = sizing_for(6.0).request.target
+
+    def test_what_is_in_flight_fluctuates(self):
+        # 21 are in flight at 4.2 per second; at the window's ends their number differs by chance.
+        fast = a_step(4.2, 4.2 - 10 / 60)
+        slow = a_step(4.2, 4.2 - 10 / 60, client_latency_ms=self.SLOW)
+        assert fails_to_serve(self.TARGET, fast)
+        assert not fails_to_serve(self.TARGET, slow)
+        assert fails_to_serve(self.TARGET, a_step(4.2, 4.2 * 0.85, client_latency_ms=self.SLOW))
+
+    def test_after_a_rise_of_the_rate_answers_come_late(self):
+        low = a_step(3.0, 3.0, client_latency_ms=self.SLOW)
+        high = a_step(6.0, 5.6, start=62, client_latency_ms=self.SLOW)
+        late = late_answers([low, high])
+        # Three more a second take 5 s each, of which 2 s were given.
+        assert late[1] == pytest.approx(3 * 5 * 0.67, rel=0.01)
+        assert not tally(high, late[1]).falls_short
+        settled = a_step(6.0, 5.6, start=160, client_latency_ms=self.SLOW)
+        assert late_answers([low, settled])[1] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "failed, requests, limit, errors",
+    [
+        (1, 30, 0.001, 1.885),  # P(1 or more) = 0.0296
+        (2, 30, 0.001, 3.33),
+        (4, 3000, 0.001, 0.38),
+        (16, 7800, 0.001, 2.46),
+        (4000, 1_000_000, 0.001, 71.3),
+        (0, 1000, 0.001, float("-inf")),
+        (1, 1000, 0.0, float("inf")),
+        (900, 1000, 1.0, float("-inf")),
+    ],
+)
+def test_failures_are_weighed_against_their_limit(failed, requests, limit, errors):
+    assert failures_beyond(failed, requests, limit) == pytest.approx(errors, rel=0.02)
+
+
+def test_the_error_of_a_p99_of_a_heavy_tail():
+    # Lognormal, sigma 1: its p50 is 1, p90 3.60, p99 10.24; of 3,000 the p99 errs by 6.8 %.
+    for p90 in (None, 3.602):
+        assert fit.p99_noise(1.0, 10.24, p90) / 3000**0.5 == pytest.approx(0.068, rel=0.02)
+
+
+def test_one_step_over_the_limit_in_thousands_decides():
+    sizing = sizing_for(1000)
+    history = [judge(sizing, ExactEndpoint(200).run(baseline(sizing, sizing.candidates[0])))]
+    plan = next_load_test(sizing, history)
+    assert isinstance(plan, LoadTestPlan)
+    spoilt = befalls(lambda _, seen: failing(seen, 0.5))(ExactEndpoint(200).run(plan, 1000.0))
+    decided = next_load_test(sizing, [*history, judge(sizing, spoilt)])
+    assert isinstance(decided, LoadTestPlan)
+    assert decided.instance_count > plan.instance_count
