@@ -41,10 +41,8 @@ WORTH_LEAVING_NO_DOUBT = 0.005
 #: Least stride upwards, as a share of the largest count that failed, by how many have failed:
 #: where prediction falls short again and again, it is no longer followed.
 STRIDES = (0.0, 0.0, 0.06, 0.15, 0.4)
-#: Least probability to serve the target at which a smaller count is tried; and where an earlier
-#: sizing, which had the choice, found the larger one.
+#: Least probability to serve the target at which a smaller count is tried.
 LEAST_CHANCE = 0.35
-CHANCE_AGAINST_PRIOR = 0.5
 #: Load tests of a candidate after which a count that serves is not bettered any more: where
 #: latency hardly depends on the count, one smaller count after the other looks likely.
 ENOUGH_LOAD_TESTS = 6
@@ -287,13 +285,12 @@ def _worth_trying(known: Known, good: int) -> int | None:
     band = known.seen.request.target.utilization_percent
     in_band = seen.utilization_percent >= band.min * CLEARLY
     worth = _worth_a_load_test(known.prediction, good, in_band=in_band)
-    chance = CHANCE_AGAINST_PRIOR if good == known.prior_count else LEAST_CHANCE
     best = None
     if len(known.seen.records) >= ENOUGH_LOAD_TESTS:
         return None
     for count in range(good - 1, known.most_bad, -1):
         probability = known.prediction.probability_to_serve(count)
-        if probability < chance:
+        if probability < LEAST_CHANCE:
             break
         saving = probability * (good - count) / good
         if saving > worth:

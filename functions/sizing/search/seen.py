@@ -231,8 +231,8 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
         for record in run
         if (saturation := trusted_saturation(record)) is not None
     ]
-    # Of bursts the best, as one may have met a cold instance: if as much was served later, they tell
-    # nothing. Not over what failed later.
+    # Of bursts the best, as one may have met a cold instance: if as much was served later, they
+    # tell nothing. Not over what failed later.
     saturations = [max(bursts)] if bursts and max(bursts) > served * (1 + SAME_RATE) else []
     saturations += [step.tps_per_instance for step in held_up]
     container_bound = bool(held_up) or any(
