@@ -56,8 +56,8 @@ _LOCAL_ADVICE = dict.fromkeys(
 ) | {
     errors.SmokeTestFailed.__name__: "Send the same payload to the model yourself, with "
     "endpoint-sizer serve: content type, accept and body must be what it expects.",
-    "CapacityUnavailable": "Real model servers have cores of their own, and the cause says how many "
-    "are needed: size on a machine with more of them, or for a lower target.",
+    "CapacityUnavailable": "Real model servers have cores of their own, and the cause says how "
+    "many are needed: size on a machine with more of them, or for a lower target.",
 }
 
 #: By the name that a failed execution shows.
