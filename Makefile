@@ -134,7 +134,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 lock: $(VENV)/.uv ## write requirements/*.txt anew from *.in; UPGRADE=1 takes newer versions
 	@set -e; \
 	lock() { name=$$1; shift; $(COMPILE) requirements/$$name.in "$$@" -o requirements/$$name.txt; }; \
-	for each in uv deploy checkov real; do lock $$each; done; \
+	for each in uv deploy checkov real step_functions_sdk; do lock $$each; done; \
 	lock test pyproject.toml; \
 	for each in functions locust sagemaker; do lock $$each -c requirements/test.txt; done; \
 	for each in local lint plot; do lock $$each pyproject.toml -c requirements/test.txt; done
@@ -149,7 +149,16 @@ hugging-face-images: $(VENV)/.uv ## make the table of Hugging Face images anew f
 	@$(SAGEMAKER)/bin/python -W ignore tools/make_hugging_face_images.py \
 	    functions/sizing/catalogue/hugging_face_images.json
 
+# An environment of its own: the SDK is an old one.
+SDK_FIELDS := .venv-step-functions-sdk
+.PHONY: sdk-fields
+sdk-fields: $(VENV)/.uv ## make the list of what Step Functions' SDK knows anew, from an old botocore
+	@$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python $(SDK_FIELDS)
+	@$(UV) pip install --quiet --python $(SDK_FIELDS)/bin/python --require-hashes \
+	    -r requirements/step_functions_sdk.txt
+	@$(SDK_FIELDS)/bin/python tools/sdk_fields.py local/stepfunctions/sdk_fields.json
+
 .PHONY: clean
 clean: ## remove environments, builds, results and caches
-	@rm -rf $(VENV) $(DEPLOY) $(CHECKOV) $(SAGEMAKER) .venv-real tools/asl-validator/node_modules .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(DEPLOY) $(CHECKOV) $(SAGEMAKER) $(SDK_FIELDS) .venv-real tools/asl-validator/node_modules .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

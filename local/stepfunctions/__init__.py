@@ -3,9 +3,9 @@
 moto took the interpreter over from LocalStack, without an evaluator for JSONata, without the
 conversion of parameters between Step Functions' PascalCase and each API's own case, and with other
 error names. Each module here replaces what belongs to one concern, and says what AWS does:
-``expressions`` and variables, ``errors`` and what matches them, ``calls`` of AWS APIs, ``jobs``
-that a state waits for, ``waits`` and retries, ``executions`` with their history and their end, and
-the ``limits`` of all of them.
+``expressions`` and variables, ``errors`` and what matches them, ``calls`` of AWS APIs by an
+``sdk`` of their own, ``jobs`` that a state waits for, ``waits`` and retries, ``executions`` with
+their history and their end, and the ``limits`` of all of them.
 """
 
 from __future__ import annotations

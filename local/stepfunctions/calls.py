@@ -29,6 +29,7 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
 from local.casing import from_api, to_api
 from local.clients import REGION, client
 from local.patches import Patch
+from local.stepfunctions import sdk
 from local.stepfunctions.errors import task_failed
 
 #: The names in resource ARNs (those of the Java SDK) that boto3 calls otherwise.
@@ -147,6 +148,8 @@ def _parameters_to_api(
     service_action_name: str | None = None,
 ) -> None:
     """Arguments are in PascalCase whatever the API's own case; unknown ones are an error."""
+    if isinstance(self, state_task_service_aws_sdk.StateTaskServiceAwsSdk):
+        sdk.check(f"{self.resource.api_name}:{self.resource.api_action}", parameters)
     shape, _ = operation_shapes(self, boto_service_name, service_action_name)
     converted = to_api(parameters, shape) if shape else {}
     parameters.clear()

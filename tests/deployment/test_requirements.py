@@ -101,3 +101,9 @@ def test_the_command_s_requirements_are_bounded_and_locked(requirement: Requirem
     [locked] = pins("local")[requirement.name]
     assert locked in requirement.specifier, "run make lock"
     assert {each.operator for each in requirement.specifier} & {">=", "=="}
+
+
+def test_what_step_functions_knows_is_read_from_the_sdk_of_that_date() -> None:
+    listed = json.loads((ROOT / "local/stepfunctions/sdk_fields.json").read_text())
+    assert {listed["botocore"]} == pins("step_functions_sdk")["botocore"], "run make sdk-fields"
+    assert listed["released"] in (FOLDER / "step_functions_sdk.in").read_text()

@@ -177,6 +177,30 @@ CREATE_ARGUMENTS = SOUND["States"]["Create"]["Arguments"]
         # Arguments
         ("Create.Arguments.EndpontName", "x", "Create", "is unknown; did you mean EndpointName?"),
         ("Create.Arguments.endpointName", "x", "Create", "endpointName: is unknown"),
+        (
+            "Create",
+            {
+                **SOUND["States"]["Create"],
+                "Resource": "arn:aws:states:::aws-sdk:sagemaker:createEndpointConfig",
+                "Arguments": {
+                    "EndpointConfigName": "config",
+                    "ProductionVariants": "{% $states.input.variants %}",
+                    "MetricsConfig": {"EnableEnhancedMetrics": True},
+                },
+            },
+            "Create",
+            'The field "MetricsConfig" is not supported by Step Functions',
+        ),
+        (
+            "Create",
+            {
+                **SOUND["States"]["Create"],
+                "Resource": "arn:aws:states:::aws-sdk:sagemaker:deleteEndpoint",
+                "Arguments": {"EndpointName": "endpoint"},
+            },
+            "Create",
+            "sagemaker:deleteEndpoint is not in sdk_fields.json",
+        ),
         ("Create.Arguments.EndpointConfigName", None, "Create", "EndpointConfigName: is missing"),
         ("Create.Arguments.Tags", {"Key": "k"}, "Create", "Tags: must be a list"),
         ("Create.Arguments.Tags", [{"Key": "k"}], "Create", "Tags[0].Value: is missing"),

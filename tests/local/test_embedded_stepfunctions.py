@@ -218,6 +218,33 @@ def test_nothing_catches_a_call_that_the_api_does_not_have(stack: StackUnderTest
     assert "Colour" in execution.cause
 
 
+def endpoint_config(**fields: Any) -> dict[str, Any]:
+    name = "test-sdk"
+    return {"EndpointConfigName": name, "ProductionVariants": [{"VariantName": "v"}], **fields}
+
+
+@pytest.mark.parametrize(
+    "action, arguments, unsupported",
+    [
+        ("createEndpointConfig", endpoint_config(MetricsConfig={}), 'field "MetricsConfig"'),
+        (
+            "createEndpointConfig",
+            endpoint_config(ProductionVariants=[{"VariantName": "v", "NewerThanThat": 1}]),
+            'field "NewerThanThat"',
+        ),
+        ("deleteEndpoint", {"EndpointName": "none"}, "sagemaker:deleteEndpoint"),
+    ],
+)
+def test_nothing_catches_what_the_sdk_of_step_functions_may_not_know(
+    stack: StackUnderTest, action: str, arguments: dict[str, Any], unsupported: str
+) -> None:
+    catch = [{"ErrorEquals": ["States.ALL"], "Next": "Done"}]
+    call = task(f"aws-sdk:sagemaker:{action}", arguments, Catch=catch)
+    execution = stack.wait(start(stack, {"Call": call, "Done": DONE}))
+    assert (execution.status, execution.error) == ("FAILED", "States.Runtime")
+    assert unsupported in execution.cause
+
+
 @pytest.mark.parametrize("kind", ["Parallel", "Map"])
 def test_an_error_keeps_its_name_on_the_way_out(stack: StackUnderTest, kind: str) -> None:
     inner = {

@@ -15,6 +15,7 @@ import botocore
 import botocore.loaders
 import botocore.model
 
+from local.stepfunctions import sdk
 from tools.state_machines.definition import Problem, StateMachine
 from tools.state_machines.expressions import (
     UNKNOWN,
@@ -68,6 +69,8 @@ class Call:
     client: str
     operation: botocore.model.OperationModel
     arguments: Any
+    #: Such as ``ssm:getParameter``; None of an integration that is not the SDK's.
+    sdk_action: str | None = None
 
 
 def calls(machine: StateMachine) -> tuple[list[Call], list[Problem]]:
@@ -85,7 +88,10 @@ def calls(machine: StateMachine) -> tuple[list[Call], list[Problem]]:
         except LookupError as error:
             problems.append(Problem(machine.file, where, f"Resource: {error.args[0]}"))
             continue
-        found.append(Call(machine.file, where, client, operation, state.get("Arguments", {})))
+        match = _INTEGRATION.fullmatch(resource)
+        sdk_action = f"{match['service']}:{match['action']}" if match and match["sdk"] else None
+        arguments = state.get("Arguments", {})
+        found.append(Call(machine.file, where, client, operation, arguments, sdk_action))
     return found, problems
 
 
@@ -94,7 +100,13 @@ def check(call: Call) -> list[Problem]:
     shape = call.operation.input_shape
     if shape is None:
         return [_problem(call, "Arguments", "the API takes none")] if call.arguments else []
-    return list(_check_value(call, "Arguments", call.arguments, shape))
+    problems = list(_check_value(call, "Arguments", call.arguments, shape))
+    if call.sdk_action and not problems:
+        try:
+            sdk.check(call.sdk_action, _written_out(call.arguments))
+        except sdk.NotSupportedError as error:
+            problems.append(_problem(call, "Arguments", str(error)))
+    return problems
 
 
 def is_known_at_run_time_only(call: Call) -> bool:
@@ -195,6 +207,14 @@ def _value(value: Any) -> Any:
         except ExpressionError:
             return UNKNOWN
     return value
+
+
+def _written_out(value: Any) -> Any:
+    """A value with what is known of all expressions in it."""
+    known = _value(value)
+    if isinstance(known, Mapping):
+        return {name: _written_out(each) for name, each in known.items()}
+    return [_written_out(each) for each in known] if isinstance(known, list) else known
 
 
 def _check_value(
