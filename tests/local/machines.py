@@ -36,6 +36,12 @@ def output(stack: StackUnderTest, states: dict[str, Any], given: Any = None) -> 
     return execution.output
 
 
+def history(stack: StackUnderTest, arn: str) -> list[dict[str, Any]]:
+    """All events of an execution, the first one first."""
+    pages = stack.aws.client("stepfunctions").get_paginator("get_execution_history")
+    return [event for page in pages.paginate(executionArn=arn) for event in page["events"]]
+
+
 def task(resource: str, arguments: Any, **fields: Any) -> dict[str, Any]:
     return {
         "Type": "Task",

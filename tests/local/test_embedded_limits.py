@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.stepfunctions import limits
-from tests.local.machines import DONE, start, task
+from tests.local.machines import DONE, history, start, task
 from tests.statemachine.stack import StackUnderTest, stack_under_test
 
 LIMIT = 262_144
@@ -147,11 +147,6 @@ def passes() -> dict[str, Any]:
         f"Pass{i}": {"Type": "Pass", "Next": after} for i, after in enumerate(following)
     }
     return states | {following[-1]: {"Type": "Pass", "End": True}}
-
-
-def history(stack: StackUnderTest, arn: str) -> list[dict[str, Any]]:
-    pages = stack.aws.client("stepfunctions").get_paginator("get_execution_history")
-    return [event for page in pages.paginate(executionArn=arn) for event in page["events"]]
 
 
 def test_the_last_event_that_a_history_holds_may_be_success(
