@@ -82,6 +82,12 @@ def problems_of(changed: StateMachine) -> list[str]:
     return [str(each) for each in found]
 
 
+def test_a_way_out_of_a_choice_is_named_for_the_drawings() -> None:
+    choice = {"Type": "Choice", "Choices": [{"Condition": "{% true %}", "Next": "Done"}]}
+    [problem] = problems_of(machine("Each", {**choice, "Default": "Done"}))
+    assert "Each: Choices[0].Comment is missing" in problem
+
+
 def test_a_sound_machine_has_no_problem() -> None:
     assert problems_of(machine()) == []
     assert errors.check(machine(), Path("functions")) == []
@@ -249,7 +255,7 @@ def test_every_path_must_assign_a_variable() -> None:
         "States": {
             "Check": {
                 "Type": "Choice",
-                "Choices": [{"Condition": "{% $done > 3 %}", "Next": "Done"}],
+                "Choices": [{"Comment": "all", "Condition": "{% $done > 3 %}", "Next": "Done"}],
                 "Default": "Count",
             },
             "Count": {"Type": "Pass", "Assign": {"done": 1}, "Next": "Check"},

@@ -112,6 +112,9 @@ def _check_scope(scope: Scope) -> Iterator[Problem]:
     for name, state in scope.states.items():
         if state.get("Type") == "Task" and "TimeoutSeconds" not in state:
             yield scope.problem(name, "TimeoutSeconds is missing; by default it is three years")
+        for index, rule in enumerate(state.get("Choices", [])):
+            if "Comment" not in rule:
+                yield scope.problem(name, f"Choices[{index}].Comment is missing: drawings show it")
         on_entry = entering.get(name, frozenset())
         for each in _texts(state):
             for message in _check_text(each, on_entry, mine | scope.outer):
