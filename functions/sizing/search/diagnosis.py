@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import BaseModel, ConfigDict
 
 from sizing.catalogue import burstable
@@ -17,6 +19,10 @@ NEARLY_FULL_PERCENT = 85.0
 #: An instance this much hotter than the mean is worth knowing of, relative.
 HOTTER = 0.10
 SATURATED_PERCENT = 90.0
+#: Rates that differ by this factor at the least show whether utilization follows them.
+APART = 1.25
+#: It does where ten percent more load raise it by this much at the least, percent of ten.
+FOLLOWS = 0.5
 
 _STRAY_ADVICE = {
     Stray.COLD_START: "It is no limit of the load: warm the model up before it answers /ping, or "
@@ -48,6 +54,7 @@ def diagnose(known: Known, trial: Trial | None) -> tuple[Diagnosis, ...]:
         *_errors(known),
         *_strays(known),
         *_memory(known),
+        *_work_for_nobody(known),
     ]
     if trial is not None:
         seen = trial.observation
@@ -210,6 +217,44 @@ def _memory(known: Known) -> list[Diagnosis]:
         if percent >= NEARLY_FULL_PERCENT
         # What a framework takes of a GPU's memory when it starts does not tell what it needs.
         and (name != "GPU memory" or percent - at_rest[name] >= FILLED_PERCENT)
+    ]
+
+
+def _work_for_nobody(known: Known) -> list[Diagnosis]:
+    """Utilization that is there whatever the rate, as of threads that wait by spinning."""
+    first = [each for each in known.seen.steps if each.load_test == 0 and not each.odd]
+    if known.seen.resource != "CPU" or not first:
+        return []
+    low = min(first, key=lambda each: each.tps_per_instance)
+    high = max(first, key=lambda each: each.tps_per_instance)
+    before, after = (each.observation.utilization_percent for each in (low, high))
+    if min(before, low.tps_per_instance) <= 0:
+        return []
+    times = high.tps_per_instance / low.tps_per_instance
+    if times < APART:
+        return []
+    if math.log(max(after, before) / before) >= FOLLOWS * math.log(times):
+        return []
+    return [
+        Diagnosis(
+            finding=(
+                f"Utilization does not follow the load: {before:.0f} % at "
+                f"{low.tps_per_instance:.1f} TPS an instance, {after:.0f} % at "
+                f"{high.tps_per_instance:.1f} TPS"
+            ),
+            figures={
+                "low_tps_per_instance": low.tps_per_instance,
+                "low_utilization_percent": before,
+                "high_tps_per_instance": high.tps_per_instance,
+                "high_utilization_percent": after,
+            },
+            advice=(
+                "The container uses CPU for other things than requests, so a count by its "
+                "utilization is too high. Look for threads that wait by spinning "
+                "(OMP_WAIT_POLICY=passive, onnxruntime's session.intra_op.allow_spinning, or fewer "
+                "threads) and for other work there, and size again"
+            ),
+        )
     ]
 
 

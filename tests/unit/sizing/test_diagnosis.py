@@ -107,6 +107,29 @@ def test_gpu_memory_that_a_framework_takes_at_start_tells_nothing():
     assert findings(gpu_memory_utilization_raw=96.0) == ()
 
 
+@pytest.mark.parametrize("idle_percent, told", [(0, False), (25, False), (60, True), (100, True)])
+def test_utilization_that_does_not_follow_the_load_is_told(idle_percent, told):
+    # onnxruntime's threads, without work, showed 45 % of a core at 10 TPS and 62 % at 36.
+    def change(record: LoadTestRecord) -> LoadTestRecord:
+        steps = tuple(
+            each.model_copy(
+                update={
+                    "utilization_percent": idle_percent
+                    + (1 - idle_percent / 100) * each.utilization_percent
+                }
+            )
+            for each in record.observations
+        )
+        return record.model_copy(update={"observations": steps})
+
+    answer, _ = search(sizing_for(1000), ExactEndpoint(200), change)
+    found = [each for each in answer.candidates[0].diagnosis if "spinning" in each.advice]
+    assert bool(found) is told
+    if told:
+        assert found[0].figures["low_tps_per_instance"] == pytest.approx(100)
+        assert found[0].figures["low_utilization_percent"] > 79
+
+
 class TestBurstable:
     """They are sized on what they hold for good, since a load test of minutes runs on credits."""
 
