@@ -10,7 +10,7 @@ import random
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Generic, Literal, TypeVar
 
@@ -134,6 +134,19 @@ class Instance(ABC):
 _InstanceT = TypeVar("_InstanceT", bound=Instance)
 
 
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[_InstanceT]):
+    """Counters of an endpoint at a time, epoch seconds."""
+
+    at: float
+    arrivals: int
+    answers: int
+    errors: int
+    busy_seconds: dict[_InstanceT, float]
+    #: Seconds that each instance's processors have worked for anything else, where that is known.
+    others_seconds: dict[_InstanceT, float] = field(default_factory=dict)
+
+
 class Endpoint(ABC, Generic[_InstanceT]):
     """One endpoint with one variant.
 
@@ -177,7 +190,7 @@ class Endpoint(ABC, Generic[_InstanceT]):
         self._next_position = 0
         self._is_random = spec.routing == "RANDOM"
         self._period = self._new_period(now)
-        self._samples: deque[tuple[float, int, int, int, dict[_InstanceT, float]]] = deque(
+        self._samples: deque[Reading[_InstanceT]] = deque(
             maxlen=math.ceil(_LIVE_SECONDS / self.live_sampling_seconds) + 1
         )
         timeline.schedule(self._period.start + spec.metric_period_seconds, self._period_ended, None)
@@ -362,28 +375,40 @@ class Endpoint(ABC, Generic[_InstanceT]):
     def _sample(self, at: float, _: None) -> None:
         if self.deleted:
             return
-        busy = {instance: instance.busy_seconds(at) for instance in self._instances}
-        self._samples.append(
-            (self._observed_at(at), self.arrivals, self.answers, self.errors, busy)
-        )
+        self._samples.append(self._reading(at))
         self._timeline.schedule(at + self.live_sampling_seconds, self._sample, None)
+
+    def _reading(self, at: float) -> Reading[_InstanceT]:
+        busy_seconds = {each: each.busy_seconds(at) for each in self._instances}
+        observed_at = self._observed_at(at)
+        return Reading(observed_at, self.arrivals, self.answers, self.errors, busy_seconds)
 
     def live(self, now: float) -> LiveFigures:
         """Figures since the oldest sample kept: over the last second, or a sampling more."""
-        since, arrivals, answers, errors, busy_before = self._samples[0]
-        seconds = max(now - since, _SHORTEST_SECONDS)
+        return self._between(self._samples[0], self._reading(now))
+
+    def _between(self, before: Reading[_InstanceT], now: Reading[_InstanceT]) -> LiveFigures:
+        seconds = max(now.at - before.at, _SHORTEST_SECONDS)
         busy = [
-            (instance.busy_seconds(now) - busy_before[instance]) / seconds
-            if instance in busy_before
-            else (instance.busy_seconds(now) - instance.period_started_with)
-            / max(now - instance.period_started_at, _SHORTEST_SECONDS)
-            for instance in self._instances
+            (worked - before.busy_seconds[each]) / seconds
+            if each in before.busy_seconds
+            else (worked - each.period_started_with)
+            / max(now.at - each.period_started_at, _SHORTEST_SECONDS)
+            for each, worked in now.busy_seconds.items()
+        ]
+        others = [
+            seconds_of_others - before.others_seconds[each]
+            for each, seconds_of_others in now.others_seconds.items()
+            if each in before.others_seconds
         ]
         processors = self._processors * len(busy)
         return LiveFigures(
-            arrivals_per_second=(self.arrivals - arrivals) / seconds,
-            answers_per_second=(self.answers - answers) / seconds,
-            errors_per_second=(self.errors - errors) / seconds,
+            arrivals_per_second=(now.arrivals - before.arrivals) / seconds,
+            answers_per_second=(now.answers - before.answers) / seconds,
+            errors_per_second=(now.errors - before.errors) / seconds,
             utilization_percent=100 * sum(busy) / processors if processors else 0.0,
             cpu_percent=tuple(100 * self._cpus_per_processor * each for each in busy),
+            others_percent=100 * max(0.0, sum(others)) / (seconds * self._processors * len(others))
+            if others
+            else 0.0,
         )

@@ -11,7 +11,6 @@ import logging
 import math
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
-from statistics import fmean
 from typing import Any, Final, TypeVar
 
 import psutil
@@ -26,6 +25,7 @@ from local.endpoint.endpoint import (
     EndpointStatus,
     Instance,
     Payload,
+    Reading,
     Replied,
 )
 from local.endpoint.figures import LiveFigures, PeriodFigures
@@ -45,15 +45,12 @@ BusySeconds = Callable[[tuple[int, ...]], float]
 
 
 class _Instance(Instance):
-    __slots__ = ("_busy_seconds", "container", "cores", "drained")
+    __slots__ = ("container", "cores", "drained")
 
-    def __init__(
-        self, cores: tuple[int, ...], container: Container, busy_seconds: BusySeconds
-    ) -> None:
+    def __init__(self, cores: tuple[int, ...], container: Container) -> None:
         super().__init__(math.inf)  # in service once it is ready
         self.cores = cores
         self.container = container
-        self._busy_seconds = busy_seconds
         #: Set while it has no request to answer.
         self.drained = asyncio.Event()
         self.drained.set()
@@ -64,10 +61,6 @@ class _Instance(Instance):
 
     def busy_seconds(self, at: float) -> float:  # noqa: ARG002 - what the system counted until now
         return self.container.usage().cpu_seconds
-
-    def used_by_others(self) -> float:
-        """Seconds for which its cores worked for anything else, since some time in the past."""
-        return self._busy_seconds(self.cores) - self.container.usage().cpu_seconds
 
 
 class ServedEndpoint(Endpoint[_Instance]):
@@ -100,10 +93,6 @@ class ServedEndpoint(Endpoint[_Instance]):
         assert isinstance(spec.behaviour, ServedModel)
         self._cores_of_each = spec.behaviour.serve.vcpus
         self._busy_seconds = busy_seconds
-        #: When the cores were last looked at, what others had used by then, and their share.
-        self._looked_at = timeline.now
-        self._used_by_others: dict[_Instance, float] = {}
-        self._others_percent = 0.0
         super().__init__(
             timeline,
             spec,
@@ -191,7 +180,7 @@ class ServedEndpoint(Endpoint[_Instance]):
         cores = await self._pool.take(self._cores_of_each)
         self._made += 1
         container = self._make_container(self._made, cores, self._reroute)
-        instance = _Instance(cores, container, self._busy_seconds)
+        instance = _Instance(cores, container)
         self._running.add(instance)
         try:
             await instance.container.start(self.spec.container_startup_seconds)
@@ -258,20 +247,17 @@ class ServedEndpoint(Endpoint[_Instance]):
     def _observed_at(self, at: float) -> float:  # noqa: ARG002 - processes are looked at now
         return self._timeline.now
 
-    def _sample(self, at: float, _: None) -> None:
-        super()._sample(at, _)
-        before, now = self._used_by_others, self._timeline.now
-        seconds = (now - self._looked_at) * self._cores_of_each
-        if not seconds:  # one of several samples that were late
-            return
-        used = {instance: instance.used_by_others() for instance in self._instances}
-        shares = [(used[each] - before[each]) / seconds for each in used if each in before]
-        self._others_percent = 100 * max(0.0, fmean(shares)) if shares else 0.0
-        self._looked_at, self._used_by_others = now, used
+    def _reading(self, at: float) -> Reading[_Instance]:
+        reading = super()._reading(at)
+        others_seconds = {
+            each: self._busy_seconds(each.cores) - worked
+            for each, worked in reading.busy_seconds.items()
+        }
+        return replace(reading, others_seconds=others_seconds)
 
-    def live(self, now: float) -> LiveFigures:
-        """See ``Endpoint.live``."""
-        return replace(super().live(now), others_percent=self._others_percent)
+    def live(self, now: float) -> LiveFigures:  # noqa: ARG002 - processes are looked at now and then
+        """Figures of the last sampling interval; see ``Endpoint.live``."""
+        return self._between(self._samples[0], self._samples[-1])
 
     def _memory_percent(self, instance: _Instance) -> float:
         used = instance.container.usage(with_memory=True).memory_bytes
