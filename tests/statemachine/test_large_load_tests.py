@@ -99,8 +99,10 @@ def test_200_workers_fit_into_a_load_test(stack: StackUnderTest) -> None:
     execution = stack.wait(arn)
     assert (execution.status, execution.error) == ("SUCCEEDED", None)
     assert execution.states.count("RunWorker") == WORKERS
-    # Should every task be started as often as Retry allows, each once more is 3 events.
-    assert len(history(stack, arn)) + 8 * 3 * (WORKERS + 1) < limits.MAX_EVENTS
+    events = len(history(stack, arn))
+    assert events < 2_000
+    # Each time that a task's start fails is 3 events, and Retry starts it 8 times anew.
+    assert events + 8 * 3 * (WORKERS + 1) < 7_000 < limits.MAX_EVENTS
 
 
 @pytest.mark.usefixtures("ended_tasks")

@@ -156,3 +156,9 @@ def test_pages_show_the_machines_of_today(page: Any) -> None:
     assert text == with_drawings(text, draw_machines.definitions()), (
         "python -m tools.draw_machines draws them anew"
     )
+
+
+def test_the_architecture_shows_every_machine_whole() -> None:
+    page, _ = draw_machines.PAGES
+    shown = draw_machines.drawn_in(page.read_text(encoding="utf-8"))
+    assert shown == set(draw_machines.definitions())
