@@ -448,10 +448,27 @@ def _recommendation(
             tps_per_instance=outcome.tps_per_instance_at_band_middle,
             most_tps=outcome.most_tps_per_instance,
             saturation_tps=max(saturation, default=None),
-            model_latency_ms=seen.model_latency_ms.mean,
+            model_latency_ms=_usual_latency(seen, count, records),
         ),
         count_interval=_interval(outcome),
     )
+
+
+def _usual_latency(
+    seen: Observation, count: int, records: Sequence[LoadTestRecord]
+) -> float | None:
+    """Mean latency of an instance with so much to do, milliseconds: the lowest that was seen.
+
+    A stall or a cold instance makes it longer; nothing makes it shorter, and it grows with load.
+    """
+    rate = seen.offered_tps / count
+    latencies = [
+        each.model_latency_ms.mean
+        for record in records
+        for each in record.observations
+        if usable(each) and each.offered_tps / record.instance_count >= rate * (1 - 1e-6)
+    ]
+    return min((each for each in latencies if each is not None), default=None)
 
 
 def _most_instances(sizing: Sizing | None, instance_type: str) -> int | None:

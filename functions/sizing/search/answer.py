@@ -18,7 +18,8 @@ from sizing.search.seen import Trial
 INTERVAL = 2.3
 #: Standard errors of room at the rate that autoscaling is advised to hold (one-sided 99 %).
 SAFE = 2.326
-#: And its largest share of the saturation rate.
+#: Its share of the most that is within all limits; and of the saturation rate, the largest.
+SAFE_SHARE = 0.98
 SATURATION_SHARE = 0.9
 
 
@@ -260,8 +261,10 @@ def _most_tps(known: Known, count: int) -> float | None:
     predicted = known.predicted
     if predicted is None:
         return None
-    most = predicted.most_within_limits(count, SAFE)
+    # Farther than what was seen within all limits a prediction is a guess.
+    most = min(predicted.most_within_limits(count, SAFE), known.seen.within_limits_tps)
     saturation = known.seen.saturation_tps
+    most *= SAFE_SHARE
     return most if saturation is None else min(most, SATURATION_SHARE * saturation)
 
 

@@ -163,6 +163,29 @@ class Seen:
         return min(step.tps_per_instance for step in self.steps)
 
     @property
+    def within_limits_tps(self) -> float:
+        """Highest rate that one instance was seen to serve within the limit of latency, per second.
+
+        Any rate under which all steps did; the band aside.
+        """
+        target = self.request.target
+        steps = [step for step in self.steps if not step.odd]
+        broken = min(
+            (
+                step.offered_per_instance
+                for step in steps
+                if step.fails or breaks_latency_limit(target, step.observation)
+            ),
+            default=math.inf,
+        )
+        kept = (
+            step.offered_per_instance
+            for step in steps
+            if not step.fails and not breaks_latency_limit(target, step.observation)
+        )
+        return max((rate for rate in kept if rate < broken), default=min(broken, self.served_tps))
+
+    @property
     def starts_cold(self) -> bool:
         """Whether new instances were seen to serve less than warm ones."""
         return any(step.cold or step.stray is Stray.COLD_START for step in self.steps)
