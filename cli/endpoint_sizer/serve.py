@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -15,6 +17,8 @@ from endpoint_sizer.endings import Failed, WrongUse, in_good_order
 from endpoint_sizer.size import MODELS_OPTION
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from local.endpoint.behaviour import LocalModel
     from local.endpoint.client import EndpointServer
     from local.endpoint.figures import LiveFigures
@@ -71,6 +75,7 @@ def serve(model: str, instance_type: str, count: int, models: Path, port: int) -
 
 
 def _serve(model: str, instance_type: str, count: int, models: Path, port: int) -> NoReturn:
+    from endpoint_sizer.layout import console_of_stdout
     from local.endpoint.behaviour import ModelsFileError, UnknownModelError, load_models
     from local.endpoint.client import VARIANT_NAME, EndpointServer
     from local.endpoint.instance_types import UnknownInstanceTypeError, processors
@@ -83,6 +88,7 @@ def _serve(model: str, instance_type: str, count: int, models: Path, port: int) 
     except (ModelsFileError, UnknownModelError, UnknownInstanceTypeError) as error:
         raise WrongUse(str(error)) from None
     name = _endpoint_name(model)
+    console = console_of_stdout()
     with (
         in_good_order(),
         EndpointServer.start(cloudwatch_url=None, region=_REGION, port=port) as server,
@@ -100,10 +106,10 @@ def _serve(model: str, instance_type: str, count: int, models: Path, port: int) 
             metric_period_seconds=_METRIC_PERIOD_SECONDS,
         )
         of_each = f"{each.vcpus} vCPUs" + (f", {each.gpus} GPUs" if each.gpus else "")
-        click.echo(f"Endpoint {name}: {count} x {instance_type} ({of_each} each)")
+        console.print(f"Endpoint {name}: {count} x {instance_type} ({of_each} each)")
         _wait_until_in_service(server, name)
         click.echo(_how_to_call(name, server.url))
-        _report(server, name, each, behaviour)
+        _report(console, lambda: _figures(server.live(name), each, behaviour))
 
 
 def _endpoint_name(model: str) -> str:
@@ -139,21 +145,20 @@ Ctrl-C ends it.
 """
 
 
-def _report(server: EndpointServer, name: str, each: Processors, behaviour: LocalModel) -> NoReturn:
+def _report(console: Console, figures: Callable[[], list[str]]) -> NoReturn:
     """Print what the endpoint does: in place on a terminal, else a line for each report."""
     from rich.live import Live
 
-    from endpoint_sizer.layout import Packed, console_of_stdout
+    from endpoint_sizer.layout import Packed
 
-    console = console_of_stdout()
-    if console.is_terminal and not console.is_dumb_terminal:
-        with Live(console=console, auto_refresh=False) as live:
-            while True:
-                live.update(Packed(_figures(server.live(name), each, behaviour)), refresh=True)
-                time.sleep(_REPORT_SECONDS)
-    while True:
-        click.echo("  ".join(_figures(server.live(name), each, behaviour)))
-        time.sleep(_REPORT_SECONDS)
+    in_place = console.is_terminal and not console.is_dumb_terminal
+    with Live(console=console, auto_refresh=False) if in_place else nullcontext() as live:
+        while True:
+            if live is None:
+                console.print("  ".join(figures()))
+            else:
+                live.update(Packed(figures()), refresh=True)
+            time.sleep(_REPORT_SECONDS)
 
 
 def _figures(live: LiveFigures, each: Processors, behaviour: LocalModel) -> list[str]:
