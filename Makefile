@@ -83,11 +83,11 @@ demo-real: $(VENV)/.local ## the same with a real model server, examples/real, w
 
 # --- Checks and build --------------------------------------------------------------------------
 
-# Three at once on two cores, as most tests wait most of the time; tests/conftest.py tells which of
-# them stay together. ARGS="-n 0" runs them one after the other.
+# Three at once on two cores, as many tests wait. ARGS="-n 0" runs them one after the other. A run
+# of all of them must cover what tests/conftest.py says.
 .PHONY: test
-test: $(VENV)/.test ## run all tests; ARGS="-k name" goes to pytest
-	@exec $(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not examples" $(ARGS)
+test: $(VENV)/.test ## run all tests, and say what they cover; ARGS="-k name" goes to pytest
+	@exec $(VENV)/bin/python -m pytest -n 3 --dist worksteal -m "not examples" --cov --cov-report= $(ARGS)
 
 .PHONY: examples
 examples: $(VENV)/.test ## size examples/arithmetic/ under real load, side by side, and check the answers
@@ -109,7 +109,7 @@ build: $(DEPLOY)/.deploy ## sam build: one artifact for all functions, python3.1
 # --- Benchmarks --------------------------------------------------------------------------------
 
 .PHONY: bench-load bench-search bench-start plot-search
-bench-load: $(VENV)/.test ## load generator against the method's own client, and its rate and latency
+bench-load: $(VENV)/.test ## load generator against the method's own client, and what holds in real time alone
 	@exec $(VENV)/bin/python -m benchmarks.load $(ARGS)
 bench-search: $(VENV)/.test ## search against the plain loop, over simulated endpoints: SEED=<n>
 	@exec $(VENV)/bin/python -m benchmarks.search $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -1,18 +1,18 @@
-"""What all tests have in common: their environment, and how ``make test`` shares them out."""
+"""What all tests have in common: an environment without AWS, and how much they must cover."""
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Any
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
+import coverage
 import pytest
-from xdist.scheduler import LoadFileScheduling
-from xdist.workermanage import WorkerController
+from hypothesis import HealthCheck, settings
 
 from local.environment import OF_NO_ACCOUNT, without_aws
-
-#: Marks tests that measure load, and those that only offer some. The two may run beside each other.
-_LOAD = ("load", "offers_load")
 
 # Before any test module makes a client: what a test needs of AWS, it sets itself.
 for _name in os.environ.keys() - without_aws(os.environ).keys():
@@ -20,57 +20,59 @@ for _name in os.environ.keys() - without_aws(os.environ).keys():
 os.environ.update(OF_NO_ACCOUNT)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first, so that no process is left with one; load at the very end, alone.
-
-    Load that another process of the machine disturbed is offered once more: what is broken fails
-    twice. No other test has a second try.
-    """
-    items.sort(key=lambda item: (_is_load(item), item.get_closest_marker("slow") is None))
-    for item in filter(_is_load, items):
-        item.add_marker(pytest.mark.flaky(reruns=1))
+# How long an example takes says something of the machine alone.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
-def _is_load(item: pytest.Item) -> bool:
-    return any(item.get_closest_marker(each) for each in _LOAD)
+# --- Coverage -----------------------------------------------------------------------------------
+
+#: Lines and branches that a run of all tests must reach, percent.
+LEAST_COVERAGE = {"functions": 92.0, "functions/sizing": 95.0, "locust_image": 92.0}
+_COVERED = pytest.StashKey[dict[str, float]]()
 
 
-class _Sharing(LoadFileScheduling):  # type: ignore[misc] # pytest-xdist's types are not exported
-    """A file's tests stay together, as they share fixtures.
-
-    So do all files that measure load, and all that offer some. They run when all others are done:
-    what is measured beside other tests is those tests.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        file: str = super()._split_scope(nodeid)
-        # Whoever shares out has not imported the tests, so the marker is looked for in the text.
-        text = (self.config.rootpath / file).read_text("utf-8")
-        return next((each for each in _LOAD if f"pytest.mark.{each}" in text), file)
-
-    def _reschedule(self, node: WorkerController) -> None:
-        if not self.workqueue or not set(self.workqueue) <= set(_LOAD):
-            super()._reschedule(node)
-            return
-        staying = [each for each in self.nodes if not each.shutting_down]
-        if len(staying) > len(self.workqueue) and node in staying:
-            node.shutdown()
-        elif staying == self.nodes and all(map(self._is_nearly_done, staying)):
-            for each in staying:
-                self._assign_work_unit(each)
-
-    def _is_nearly_done(self, node: WorkerController) -> bool:
-        # A process keeps its last test until it knows the next one.
-        return bool(self._pending_of(self.assigned_work[node]) <= 2)
-
-    def remove_node(self, node: WorkerController) -> str | None:
-        crashed: str | None = super().remove_node(node)
-        for other in self.nodes:
-            self._reschedule(other)
-        return crashed
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
+    """Fail a run of all tests that covers too little, once pytest-cov has the data together."""
+    result = yield
+    config = session.config
+    if not hasattr(config, "workerinput") and config.pluginmanager.hasplugin("_cov"):
+        config.stash[_COVERED] = covered = _covered(config.rootpath)
+        is_whole = config.args_source is config.ArgsSource.TESTPATHS and not config.option.keyword
+        session.testsfailed += is_whole and any(
+            covered[folder] < least for folder, least in LEAST_COVERAGE.items()
+        )
+    return result
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Sharing:
-    """pytest-xdist asks which process is to run what."""
-    return _Sharing(config, log)
+def _covered(root: Path) -> dict[str, float]:
+    """Lines and branches that were run, percent, by folder."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as report:
+        measured = coverage.Coverage(data_file=root / ".coverage")
+        measured.load()
+        measured.json_report(outfile=report.name)
+        files = json.load(report)["files"]
+    covered = {}
+    for folder in LEAST_COVERAGE:
+        sums = [file["summary"] for name, file in files.items() if name.startswith(f"{folder}/")]
+        run = sum(each["covered_lines"] + each["covered_branches"] for each in sums)
+        covered[folder] = (
+            100 * run / sum(each["num_statements"] + each["num_branches"] for each in sums)
+        )
+    return covered
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the coverage before pytest's closing line."""
+    covered = terminalreporter.config.stash.get(_COVERED, {})
+    if covered:
+        terminalreporter.section("coverage of lines and branches")
+    for folder, percent in covered.items():
+        least = LEAST_COVERAGE[folder]
+        terminalreporter.line(
+            f"{folder:20}{percent:6.1f} %, at least {least:g} of a whole run",
+            red=percent < least,
+        )

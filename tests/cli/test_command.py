@@ -29,7 +29,7 @@ def process(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -125,7 +125,7 @@ def test_it_completes_verbs_and_options() -> None:
             env={**ENVIRONMENT, **asked},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=True,
         )
         return done.stdout.split()
@@ -156,7 +156,7 @@ def test_without_any_output_it_still_works() -> None:
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -170,7 +170,7 @@ def test_what_a_terminal_can_t_write_is_no_error(encoding: str) -> None:
         env={**ENVIRONMENT, "PYTHONIOENCODING": encoding},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

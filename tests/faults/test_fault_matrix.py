@@ -61,7 +61,6 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
     return {report.case.name: report for report in ran}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", [*CASES.values()], ids=[*CASES])
 def test_nothing_is_left_and_nothing_wrong_is_reported(
     case: Case, reports: dict[str, Report]
@@ -69,6 +68,5 @@ def test_nothing_is_left_and_nothing_wrong_is_reported(
     assert reports[case.name].faults == ()
 
 
-@pytest.mark.slow
 def test_nothing_is_left_of_anyone(reports: dict[str, Report]) -> None:
     assert reports["the sweep at last"].faults == ()

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load.processes import Outcome, run_load_test
+from tests.load_generator_coverage import environment
 
 #: Longer than anything takes on any machine, seconds.
 PATIENCE = 120.0
 #: Of tasks that may get little of a CPU that others want as well.
-PATIENT = {"START_TIMEOUT_SECONDS": "120", "LEASE_SECONDS": "60"}
+PATIENT = {"START_TIMEOUT_SECONDS": "120", "LEASE_SECONDS": "60"} | environment()
 
 
 def specification(**fields: Any) -> dict[str, Any]:

@@ -310,7 +310,7 @@ def test_no_process_outlives_it_even_if_it_is_killed(tmp_path: Path) -> None:
         assert len(children) == 2
         assert all(is_alive(pid) for pid in children)
         process.kill()
-        process.wait(20)
+        process.wait(120)
     assert eventually(lambda: not any(is_alive(pid) for pid in children))
 
 

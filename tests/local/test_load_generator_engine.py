@@ -27,10 +27,17 @@ from load_generator.engine import Engine, Role
 from load_generator.errors import LoadTestFailed
 from load_generator.http_engine import HttpEngine, Target
 from load_generator.schedule import Plateau
+from tests.load_generator_coverage import measured
 
 #: Longer than anything here takes on any machine, seconds.
 PATIENCE = 120.0
 CREDENTIALS = invocation.Credentials("AKIAIOSFODNN7EXAMPLE", "secret", None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _measured() -> Iterator[None]:
+    with measured():
+        yield
 
 
 class Bench:

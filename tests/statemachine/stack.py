@@ -127,7 +127,7 @@ class StackUnderTest:
         )
         return str(started["executionArn"])
 
-    def wait(self, arn: str, seconds: float = 60) -> Execution:
+    def wait(self, arn: str, seconds: float = 300) -> Execution:
         """Wait until an execution has ended."""
         client = self.aws.client("stepfunctions")
         deadline = time.monotonic() + seconds
@@ -147,7 +147,7 @@ class StackUnderTest:
         """Run an execution to its end."""
         return self.wait(self.start(machine, given))
 
-    def wait_for_new(self, machine: str, seconds: float = 20) -> str:
+    def wait_for_new(self, machine: str, seconds: float = 300) -> str:
         """Wait until a rule has started a machine; returns the execution that runs."""
         deadline = time.monotonic() + seconds
         while not (running := self.executions(machine, "RUNNING")):
@@ -160,7 +160,7 @@ class StackUnderTest:
         for arn in self.executions(machine, "RUNNING"):
             self.wait(arn)
 
-    def wait_for_task(self, count: int, seconds: float = 60) -> None:
+    def wait_for_task(self, count: int, seconds: float = 300) -> None:
         """Wait until so many load generator tasks run."""
         deadline = time.monotonic() + seconds
         while len(self.aws.tasks.running()) < count:
@@ -184,7 +184,7 @@ class StackUnderTest:
     def _started_by(self, sizing_arn: str, machine: str) -> list[str]:
         return [arn for arn in self.executions(machine) if sizing_id(sizing_arn) in arn]
 
-    def wait_for_state(self, arn: str, state: str, seconds: float = 60) -> None:
+    def wait_for_state(self, arn: str, state: str, seconds: float = 300) -> None:
         """Wait until an execution has entered a state."""
         deadline = time.monotonic() + seconds
         while state not in self.entered.get(arn, []):
@@ -316,7 +316,7 @@ class StackUnderTest:
         )["Items"]
         return {item["sk"]["S"]: item["owner"]["S"] for item in held}
 
-    def settle(self, until: Sequence[str] = (), seconds: float = 20) -> list[str]:
+    def settle(self, until: Sequence[str] = (), seconds: float = 120) -> list[str]:
         """What is left when everything that an event set off has ended, or only that is left."""
         deadline = time.monotonic() + seconds
         while (left := self.left()) != [*until] and time.monotonic() < deadline:

@@ -45,7 +45,7 @@ def ask_the_sdk(questions: list[tuple[str, ...]]) -> list[str | None]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=600,
     )
     answers: list[str | None] = json.loads(done.stdout)
     return answers

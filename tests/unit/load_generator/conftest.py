@@ -1,10 +1,20 @@
-"""Imports Locust as it is harmless to the other tests of the same process."""
+"""Imports Locust as it is harmless to the other tests of the same process; measures coverage."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+
+from tests.load_generator_coverage import measured
 
 with pytest.MonkeyPatch.context() as _patch:
     # Else Locust puts gevent's sockets and threads in the place of the standard library's.
     _patch.setenv("LOCUST_SKIP_MONKEY_PATCH", "1")
     import locust as locust
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _measured() -> Iterator[None]:
+    with measured():
+        yield
