@@ -51,7 +51,7 @@ def main() -> None:
         sys.exit(f"load_generator: {error}")
     session = botocore.session.get_session()
     region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
-    if region is None:
+    if not region:
         sys.exit("load_generator: AWS_REGION is not set")
     session.set_config_variable("region", region)
     try:

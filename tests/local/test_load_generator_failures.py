@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.load.processes import LoadTestProcesses
+from benchmarks.load.processes import IMAGE, LoadTestProcesses, base_environment
 from benchmarks.load.scripted_server import ScriptedServer, answer
 from tests.local.load_tests import PATIENCE, PATIENT, failed, long_specification, specification
 
@@ -61,6 +63,30 @@ def test_a_lost_task_ends_the_test_with_the_reason(name: str, tmp_path: Path) ->
     assert document["steps"] == []
     assert outcome.leader_exit_code != 0
     assert 0 not in outcome.worker_exit_codes
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"LOAD_TEST_URI": "ftp://host/"}, "LOAD_TEST_URI must be s3://"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, "AWS_REGION is not set"),
+        ({}, "there is no file:///no/such/folder/spec.json"),
+    ],
+)
+def test_a_task_that_does_not_know_what_to_do_says_so(changed: dict[str, str], words: str) -> None:
+    environment = {"LOAD_TEST_ROLE": "leader", "LOAD_TEST_URI": "file:///no/such/folder"}
+    done = subprocess.run(
+        [sys.executable, "-m", "load_generator"],
+        cwd=IMAGE,
+        env=base_environment() | PATIENT | environment | changed,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @dataclass(frozen=True)

@@ -423,6 +423,8 @@ class Fleet:
         self.workers: list[_Member] = []
         self.members = {"leader": self.leader}
         leader = Leader(task, spec, self.storage, self.leader.time)
+        #: As SIGTERM does.
+        self.interrupt = leader.interrupt
         gevent.spawn(self._attach, leader)
         gevent.idle()
         session = Session()

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.credentials import Credentials
 
+from load_generator import messages
 from load_generator.http_engine import HttpEngine
+from load_generator.storage import StorageError
 from load_generator.task import LEASE_SECONDS
 from tests.local.load_tests import long_specification, specification
 from tests.unit.load_generator.made_up_time import Answer, Arrival, Fleet, Rule, always, served_by
@@ -329,3 +332,65 @@ def test_workers_that_do_not_get_ready_are_missing(start: Start) -> None:
     fleet = start(always(0.01), {"workers": 2})
     fleet.leader.deaf = 1
     assert failed(fleet, "WorkersMissing") == "workers [0] did not get ready"
+
+
+# --- Those who do not belong, and interruptions -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        ({"load_test_id": "another", "worker": 0}, "worker 0 belongs to another"),
+        ({"load_test_id": "test", "worker": 7}, "there is no need for another worker 7"),
+        ({"load_test_id": "test", "worker": 0}, "there is no need for another worker 0"),
+    ],
+)
+def test_a_worker_that_does_not_belong_ends_the_test(
+    under_load: Fleet, data: dict[str, Any], words: str
+) -> None:
+    under_load.workers[1].send_message(messages.READY, data | {"cpu_share": 1.0})
+    assert failed(under_load, "WorkersChanged") == words
+
+
+def test_reports_of_an_unknown_worker_are_not_booked(under_load: Fleet) -> None:
+    sent = len(under_load.endpoint.arrivals)
+    under_load.workers[1].send_message(messages.REPORT, {"worker": 7, "seconds": [[1, {}]]})
+    under_load.run(lambda: len(under_load.endpoint.arrivals) > sent + 200)
+    under_load.interrupt()
+    failed(under_load, "Interrupted")
+    assert under_load.document["timeline"][0]["t"] > 1
+
+
+def test_a_leader_that_is_told_to_stop_ends_the_test(under_load: Fleet) -> None:
+    under_load.interrupt()
+    assert failed(under_load, "Interrupted") == "the leader was told to stop"
+
+
+def test_a_leader_whose_locust_ends_says_so(under_load: Fleet) -> None:
+    under_load.leader.quit()
+    message = failed(under_load, "Interrupted")
+    assert message == "the leader was stopped before the test was over"
+
+
+def test_a_result_that_cannot_be_written_is_no_success(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = start(always(0.01))
+
+    def write(_name: str, _content: bytes) -> None:
+        raise StorageError("s3://bucket/load_test.json: AccessDenied")
+
+    monkeypatch.setattr(fleet.storage, "write", write)
+    fleet.run()
+    assert fleet.exit_codes[0] == 1
+    assert "load_test.json could not be written" in caplog.text
+
+
+def test_credentials_that_cannot_be_refreshed_go_on_serving(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = start(always(0.01))
+    fleet.run(lambda: len(fleet.endpoint.arrivals) > 0)
+    monkeypatch.setattr(Credentials, "get_frozen_credentials", lambda _: 1 / 0)
+    completed(fleet)
+    assert "The credentials could not be refreshed" in caplog.text
