@@ -50,6 +50,8 @@ _ERROR_METRICS = ("Invocation4XXErrors", "Invocation5XXErrors")
 
 #: A window of fewer periods can't spare a sample of each instance.
 _FEW_PERIODS = 3
+#: Share of a period's samples that jitter may move out of the periods inside a window.
+_STRAY_SHARE = 0.15
 
 #: Values by the start of their period, epoch seconds.
 Series = Mapping[int, float]
@@ -403,7 +405,9 @@ class _Readings:
         most = max(counts.get(start, 0.0) for start in self._starts)
         lost = expected - self.samples(metric)
         silent = math.ceil(instance_count * (1 - INSTANCE_TOLERANCE))
-        if lost <= min(instance_count, expected // _FEW_PERIODS) and most >= silent:
+        spared = min(instance_count, expected // _FEW_PERIODS)
+        within = -self._besides_within(metric, instance_count)
+        if lost <= spared and most >= silent and within <= self._stray(instance_count):
             return None
         worst = min(self._starts, key=lambda start: counts.get(start, 0.0))
         return (
@@ -422,12 +426,32 @@ class _Readings:
         fewest = min(counts.get(start, 0.0) for start in self._starts)
         besides = self.samples(metric) - expected
         too_many = math.floor(instance_count * each * (1 + INSTANCE_TOLERANCE))
-        if besides <= instance_count * each and fewest <= too_many:
+        within = self._besides_within(metric, instance_count * each)
+        if (
+            besides <= instance_count * each
+            and fewest <= too_many
+            and within <= self._stray(instance_count * each)
+        ):
             return None
         return (
             f"the instance count changed: {metric} has {self.samples(metric):g} samples, "
             f"{instance_count} instances publish {expected}"
         )
+
+    def _besides_within(self, metric: str, in_a_period: int) -> float:
+        """Samples too many inside the window, its first and last period apart; negative if too few.
+
+        Phases move samples over the window's edges alone. An instance that comes or goes is one
+        more or less in each period from then on.
+        """
+        counts = self._instance(metric, "SampleCount")
+        inside = sorted(self._starts)[1:-1]
+        return math.fsum(counts.get(start, 0.0) - in_a_period for start in inside)
+
+    @staticmethod
+    def _stray(in_a_period: int) -> float:
+        """How many samples may be lost, or there besides, inside a window by jitter alone."""
+        return max(1.0, _STRAY_SHARE * in_a_period)
 
     def missing_counts(self, step: LocustStep) -> str | None:
         """What invocation metrics have not come yet, if the step sent any request to the model."""

@@ -282,6 +282,19 @@ class TestInvalid:
         seen = observed(CloudWatch(samples=half))
         assert str(seen.invalid).startswith("the instance count changed: CPUUtilization has 57")
 
+    @pytest.mark.parametrize("change", [-1, 1])
+    def test_an_instance_that_comes_or_goes_in_the_window_is_no_matter_of_phases(
+        self, change: int
+    ) -> None:
+        samples = dict.fromkeys(STARTS, 8.0 + change) | {START: 8.0}
+        seen = observed(CloudWatch(samples=samples), waited_seconds=10_000)
+        assert seen.invalid is not None
+
+    def test_at_a_windows_edge_all_instances_may_be_a_moment_late(self) -> None:
+        samples = dict.fromkeys(STARTS, 8.0) | {START: 2.0}
+        seen = observed(CloudWatch(samples=samples), waited_seconds=10_000)
+        assert (seen.invalid, seen.samples) == (None, 42)
+
     def test_one_sample_more_of_an_instance_is_its_phase(self) -> None:
         samples = dict.fromkeys(STARTS, 8.0) | {START + 40: 9.0, START + 50: 9.0}
         seen = observed(CloudWatch(samples=samples))
