@@ -180,7 +180,9 @@ def test_what_a_terminal_can_t_write_is_no_error(encoding: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_before_anything_runs_ends_it_in_one_line(number: signal.Signals) -> None:
     done = process(
-        code="import os, endpoint_sizer.__main__ as command\n"
+        # Whoever runs the tests by nohup has SIGHUP ignored, and so has what they start.
+        code="import os, signal, endpoint_sizer.__main__ as command\n"
+        f"signal.signal({int(number)}, signal.SIG_DFL)\n"
         f"command.run = lambda _: os.kill(os.getpid(), {int(number)})\n"
         "command.main()\n"
     )
