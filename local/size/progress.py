@@ -23,7 +23,6 @@ STATES: Final = {
     "AcquireLock": "making sure that nobody else sizes the model",
     "EnsureEndpoint": "bringing the endpoint to its instance count",
     "SmokeTest": "invoking it once",
-    "LoadTest": "load test",
     "Measure": "reading the metrics",
     "PlanLoadTest": "planning",
     "RecordResult": "writing result and report",
@@ -55,7 +54,7 @@ _BURST_SECONDS: Final = 9.0
 _AROUND_STEPS_SECONDS: Final = 6.0  # tasks start and connect, results are written
 _BETWEEN_SECONDS: Final = 9.0  # metrics are read, the plan is made, the endpoint is scaled
 _CLEAN_UP_SECONDS: Final = 8.0
-_BASELINE_STEPS: Final = 3
+_BASELINE_STEPS: Final = 4
 _VERIFY_STEPS: Final = 2
 
 _LOAD_TEST_ID: Final = re.compile(r"^(?P<type>.+)-(?P<count>\d+)-(?P<purpose>[a-z]+)-\d+$")
