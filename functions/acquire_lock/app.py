@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import AwareDatetime, BaseModel
 
 from aws import sizing_resources, sizing_table
-from aws.availability import naming_unavailability
+from aws.availability import is_transient, naming_unavailability
 from aws.clients import client
 from aws.environment import Environment
 from aws.telemetry import Event, logger
@@ -65,7 +65,7 @@ def handler(event: AcquireLockEvent, _context: LambdaContext) -> dict[str, Any]:
     if held is None:
         return {"status": "HELD"}
     holder = lock.Holder(str(held["owner"]), str(held["acquired_at"]))
-    if not _has_ended(holder.owner):
+    if not _has_ended(holder.owner, event.lock):
         wait_seconds = lock.seconds_to_wait(
             event.lock,
             holder,
@@ -83,11 +83,17 @@ def handler(event: AcquireLockEvent, _context: LambdaContext) -> dict[str, Any]:
     return {"status": "WAIT", "wait_seconds": wait_seconds, "owner": holder.owner}
 
 
-def _has_ended(execution_arn: str) -> bool:
-    """Whether an execution has; one that can't be asked about may well be alive."""
+def _has_ended(execution_arn: str, terms: lock.LockTerms) -> bool:
+    """Whether an execution has; one that can't be asked about may well be alive.
+
+    Who does not wait asks again, where AWS has trouble of its own, before it ends.
+    """
     try:
         return lock.has_ended(sizing_resources.execution_status(execution_arn))
-    except (BotoCoreError, ClientError):
+    except (BotoCoreError, ClientError) as error:
+        is_refusal = isinstance(error, ClientError) and not is_transient(error)
+        if terms.when_locked == "FAIL" and not is_refusal:
+            raise
         logger.exception("owner not described")
         return False
 

@@ -45,7 +45,7 @@ def naming_unavailability(handler: _Handler) -> _Handler:
     """Let a handler raise ``AwsUnavailable`` where AWS throttles, breaks or can't be reached.
 
     The SDK has repeated the call by then; the state machine waits longer, and calls the function
-    again.
+    again. A refusal arrives as ``ClientError``, whatever class the SDK has made for its code.
     """
 
     @wraps(handler)
@@ -55,7 +55,7 @@ def naming_unavailability(handler: _Handler) -> _Handler:
         except ClientError as error:
             if is_transient(error):
                 raise AwsUnavailable(str(error)) from error
-            raise
+            raise ClientError(error.response, error.operation_name) from error
         except (NoConnectionError, HTTPClientError) as error:  # no way there, or no answer
             raise AwsUnavailable(str(error)) from error
 

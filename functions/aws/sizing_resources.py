@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from aws import refusals, sizing_table
 from aws.clients import client
@@ -59,7 +59,7 @@ def instance_counts(endpoint_names: Iterable[str]) -> dict[str, int]:
     for name in endpoint_names:
         try:
             endpoint = client("sagemaker").describe_endpoint(EndpointName=name)
-        except ClientError as error:
+        except (BotoCoreError, ClientError) as error:
             logger.warning("endpoint not described", extra={"endpoint": name, "why": str(error)})
             continue
         for variant in endpoint.get("ProductionVariants", ()):  # none while it is being created

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from aws import instance_types, models, prices, quotas, s3_documents, sizing_table
-from aws.availability import naming_unavailability
+from aws.availability import is_transient, naming_unavailability
 from aws.environment import Environment
 from aws.telemetry import Event, logger
 from sizing.catalogue.instance import InstanceFacts
@@ -213,6 +213,8 @@ def _checked_payloads(requested: Payloads, account: str) -> tuple[Payload, str]:
         first = payloads.first_of_file(uri, s3_documents.lines(uri, account))
         return first, payloads.fingerprint(requested, file.entity_tag)
     except ClientError as error:
+        if is_transient(error):
+            raise
         code = error.response["Error"]["Code"]
         raise InvalidRequest(
             "payloads.s3_uri",

@@ -15,7 +15,7 @@ sys.path[:0] = [str(Path(__file__).parents[2] / root) for root in ("functions", 
 # They import the functions and the load generator, whose folders are not on the path before.
 from tests.faults.cases import all_cases  # noqa: E402
 from tests.faults.check import Report  # noqa: E402
-from tests.faults.run import AT_ONCE, run_cases  # noqa: E402
+from tests.faults.run import AT_ONCE, calls_of_functions, run_cases  # noqa: E402
 
 
 def main() -> int:
@@ -24,12 +24,14 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases whose name matches this pattern")
     parser.add_argument("--at-once", type=int, default=AT_ONCE, help="cases side by side")
     arguments = parser.parse_args()
-    cases = [case for case in all_cases() if re.search(arguments.only, case.name)]
     started = time.monotonic()
     reports = []
     console = sys.stdout  # what functions print goes to the logs meanwhile
-    with tempfile.TemporaryDirectory() as folder:
-        for report in run_cases(cases, Path(folder), arguments.at_once):
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        calls = calls_of_functions(folder)
+        cases = [case for case in all_cases(calls) if re.search(arguments.only, case.name)]
+        for report in run_cases(cases, folder, arguments.at_once):
             reports.append(report)
             print(line(report), file=console, flush=True)
     wrong = [report for report in reports if report.faults]

@@ -1,8 +1,9 @@
 """The fault matrix, as data: what goes wrong where, and what must come of it.
 
 To add a case, add an entry to ``STATES`` (a state that calls something; faults then happen in it),
-to ``LOAD_TESTS`` or to ``METRICS``. ``expected`` says what is right for an
-operator: a rule, which knows nothing of how the state machines are built.
+to ``LOAD_TESTS`` or to ``METRICS``. ``expected`` and ``of_call`` say what is right for an operator:
+rules, which know nothing of how state machines and functions are built. Which calls the functions
+make, nobody lists: sizings in which nothing goes wrong show it, and every fault then meets each.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ LOAD_TEST, CLEAN_UP = "LoadTestStateMachine", "CleanUpStateMachine"
 
 
 class Fault(StrEnum):
-    """What happens to a call of a state machine."""
+    """What happens to a call of a state machine or a function."""
 
     #: The execution is stopped while the call is on its way: it arrives after the first look of
     #: the clean-up. Of a state that waits for a job, while the job runs.
@@ -43,11 +44,13 @@ class Fault(StrEnum):
     VALIDATION_ERROR = "validation error"
     #: The sweep runs at that very time.
     SWEPT = "swept"
+    #: Of a call that a function makes: it is carried out, once, and the answer is lost.
+    ANSWER_LOST = "answer lost"
 
 
 #: What happens in every state that calls something: in one that calls a function, what becomes of
 #: the call of it; what happens inside is another matter.
-FAULTS = tuple(Fault)
+FAULTS = tuple(each for each in Fault if each is not Fault.ANSWER_LOST)
 FAULTS_OF_A_FUNCTION = (
     Fault.ABORTED,
     Fault.EXECUTION_TIMED_OUT,
@@ -56,9 +59,21 @@ FAULTS_OF_A_FUNCTION = (
     Fault.INTERNAL_ERROR,
     Fault.SWEPT,
 )
+#: What happens to every call that a function makes.
+FAULTS_OF_A_CALL = (
+    Fault.THROTTLED,
+    Fault.THROTTLED_FOR_GOOD,
+    Fault.ACCESS_DENIED,
+    Fault.INTERNAL_ERROR,
+    Fault.VALIDATION_ERROR,
+    Fault.TIMED_OUT,
+    Fault.ANSWER_LOST,
+)
 
-#: What the repetitions of a state get over, or should not notice.
-_PASSING = frozenset({Fault.THROTTLED, Fault.INTERNAL_ERROR, Fault.SWEPT})
+#: What repetitions get over, or nobody should notice.
+_PASSING = frozenset({Fault.THROTTLED, Fault.INTERNAL_ERROR, Fault.SWEPT, Fault.ANSWER_LOST})
+#: What is AWS's own trouble, and not a refusal.
+_UNAVAILABLE = frozenset({Fault.THROTTLED_FOR_GOOD, Fault.TIMED_OUT})
 
 #: Under which names Step Functions hands on what an API answers, by its integration. An error that
 #: the API's model does not name comes under the service's own name.
@@ -150,6 +165,12 @@ class Scenario:
     locked_by_the_dead: bool = False
     #: Whether another sizing of the same model runs already.
     second_of_its_model: bool = False
+    #: Whether a load test that nobody waits for is still running when it cleans up.
+    orphaned_load_test: bool = False
+    #: What the request names the model by: as Hugging Face's, by a package group, or by its name.
+    model_by: str = "hugging_face"
+    #: Whether the payloads lie in a file.
+    payloads_in_s3: bool = False
     #: Whether Locust offers the load, to an endpoint that serves it and shows it in CloudWatch.
     real_load: bool = False
     #: What becomes of a task of Locust's.
@@ -167,7 +188,20 @@ TWO_TYPES = Scenario(
     request={"instance_types": ["ml.m5.xlarge", "ml.c5.xlarge"]},
     load_tests={"c5-xlarge-.*verify": "failed"},
 )
-LOCKED = Scenario(locked_by_the_dead=True)
+LOCKED = Scenario({"when_locked": "FAIL"}, locked_by_the_dead=True)
+ORPHANED = Scenario(orphaned_load_test=True, load_tests={"orphan": "hangs"})
+#: Sizings in which nothing goes wrong that comes by everything that functions call.
+ALL_WAYS = (
+    Scenario({"use_history": True}),
+    BROKEN,
+    Scenario(load_tests={"baseline": "failed"}, answer=failed("LoadTestFailed")),
+    LOCKED,
+    ORPHANED,
+    Scenario({"payloads": {"inline": [{"body": "{}" + " " * 70_000}]}}),
+    Scenario(model_by="package group", payloads_in_s3=True),
+    Scenario(model_by="name"),
+    Scenario(model_by="package"),
+)
 
 
 @dataclass(frozen=True)
@@ -208,6 +242,19 @@ STATES: Mapping[str, Called] = {
 _AFTER_THE_ANSWER = frozenset({"RecordResult", "CleanUp", "Notify", "PublishEvent"})
 
 
+@dataclass(frozen=True, order=True)
+class FunctionCall:
+    """A call that a function makes."""
+
+    #: The function's name, without the stack's prefix.
+    function: str
+    #: Service and operation, as the SDK has them; of S3 also the file's name.
+    call: str
+
+    def __str__(self) -> str:
+        return f"{self.function}, {self.call}"
+
+
 @dataclass(frozen=True)
 class Case:
     """One sizing in which something goes wrong, and what must come of it."""
@@ -220,6 +267,8 @@ class Case:
     state: str = ""
     #: Only in probes that are made for that: baseline or verify.
     purpose: str = ""
+    #: Or a call that a function makes.
+    call: FunctionCall | None = None
     fault: Fault | None = None
     #: Another state, whose call is refused for good.
     also_denied: str = ""
@@ -314,6 +363,91 @@ def in_states() -> Iterator[Case]:
                 state=state,
                 purpose=called.purpose,
                 fault=fault,
+            )
+
+
+#: With what a sizing ends if a function's call can't be made: because AWS is not available, and
+#: because it refuses.
+OF_FUNCTIONS: Mapping[str, tuple[str, str]] = {
+    "resolve-request": ("AwsUnavailable", "ClientError"),
+    "acquire-lock": ("AwsUnavailable", "ClientError"),
+    "ensure-endpoint": ("AwsUnavailable", "EndpointFailed"),
+    "smoke-test": ("SmokeTestFailed", "SmokeTestFailed"),
+    "measure": ("AwsUnavailable", "ClientError"),
+    "record-result": ("RecordResultFailed", "RecordResultFailed"),
+    "remove-leftovers": ("CleanUpFailed", "CleanUpFailed"),
+}
+#: The same of single calls, where it is another matter.
+OF_CALLS: Mapping[FunctionCall, tuple[str, str]] = {
+    # What the request names can't be read: that is for whoever wrote it.
+    FunctionCall("resolve-request", "s3 HeadObject payloads.jsonl"): (
+        "AwsUnavailable",
+        "InvalidRequest",
+    ),
+    FunctionCall("resolve-request", "s3 GetObject payloads.jsonl"): (
+        "AwsUnavailable",
+        "InvalidRequest",
+    ),
+    **dict.fromkeys(
+        (
+            FunctionCall("resolve-request", f"sagemaker {each}")
+            for each in ("DescribeModel", "DescribeModelPackage", "ListModelPackages")
+        ),
+        ("AwsUnavailable", "InvalidRequest"),
+    ),
+    # Whoever can't be asked about may well be alive.
+    FunctionCall("acquire-lock", "stepfunctions DescribeExecution"): ("AwsUnavailable", "Locked"),
+}
+#: What a sizing does without: prices and quotas have a table or a note, history and report are
+#: missed, what costs money is removed later, and a load test ends by either of two calls.
+DONE_WITHOUT = frozenset(
+    {
+        FunctionCall("resolve-request", "pricing GetProducts"),
+        FunctionCall("resolve-request", "service-quotas ListServiceQuotas"),
+        FunctionCall("resolve-request", "service-quotas ListAWSDefaultServiceQuotas"),
+        FunctionCall("resolve-request", "dynamodb Query"),
+        FunctionCall("ensure-endpoint", "sagemaker DeleteEndpoint"),
+        FunctionCall("read-reason", "s3 GetObject load_test.json"),
+        FunctionCall("record-result", "s3 GetObject load_test.json"),
+        FunctionCall("record-result", "s3 PutObject report.html"),
+        FunctionCall("record-result", "dynamodb PutItem"),
+        FunctionCall("remove-leftovers", "sagemaker DescribeEndpoint"),
+        FunctionCall("remove-leftovers", "stepfunctions StopExecution"),
+        FunctionCall("remove-leftovers", "ecs StopTask"),
+    }
+)
+
+
+def of_call(call: FunctionCall, fault: Fault, scenario: Scenario) -> Answer:
+    """What is right for an operator when a function's call meets a fault."""
+    answer = scenario.answer
+    if fault in _PASSING or call in DONE_WITHOUT:
+        return answer
+    unavailable, refused = OF_CALLS.get(call) or OF_FUNCTIONS[call.function]
+    after_the_answer = call.function in ("record-result", "remove-leftovers")
+    return Answer(
+        "FAILED",
+        unavailable if fault in _UNAVAILABLE else refused,
+        answer.recommendation if after_the_answer else None,
+    )
+
+
+def in_functions(calls: Mapping[FunctionCall, Scenario]) -> Iterator[Case]:
+    """Every fault in every call that a function makes.
+
+    Args:
+        calls: The calls, each with a sizing that comes by.
+    """
+    for call, scenario in sorted(calls.items(), key=lambda item: item[0]):
+        for fault in FAULTS_OF_A_CALL:
+            right = of_call(call, fault, scenario)
+            yield Case(
+                name=f"{call}: {fault}",
+                expected=right,
+                scenario=scenario,
+                call=call,
+                fault=fault,
+                cleaned_up_later=right.name == "CleanUpFailed",
             )
 
 
@@ -452,9 +586,20 @@ def under_real_load() -> Iterator[Case]:
                 yield Case(name, failed("LoadTestFailed"), scenario)
 
 
-def all_cases() -> Sequence[Case]:
-    """The whole matrix."""
-    return [*in_states(), *under_load(), *in_clean_up(), *of_one_model(), *under_real_load()]
+def all_cases(calls: Mapping[FunctionCall, Scenario]) -> Sequence[Case]:
+    """The whole matrix.
+
+    Args:
+        calls: What functions call, each with a sizing that comes by.
+    """
+    return [
+        *in_states(),
+        *in_functions(calls),
+        *under_load(),
+        *in_clean_up(),
+        *of_one_model(),
+        *under_real_load(),
+    ]
 
 
 def fast_cases() -> Sequence[Case]:

@@ -135,7 +135,8 @@ def _wrong_numbers(case: Case, seen: Seen) -> Iterator[str]:
     elif seen.execution.status == "SUCCEEDED" and right is not None:
         yield f"nothing is recommended, right is {right}"
     for subject, text in seen.messages:
-        for count in re.findall(r"(\d+)(?: x)? (ml\.[a-z0-9.]+)", f"{subject}\n{text[:200]}"):
+        beginning = text[:200].rpartition(" ")[0]
+        for count in re.findall(r"(\d+)(?: x)? (ml\.[a-z0-9.]+)", f"{subject}\n{beginning}"):
             if (int(count[0]), count[1]) != right:
                 yield f"a message names {count}, right is {right}"
 

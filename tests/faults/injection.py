@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 from local.clients import REGION
 from local.ecs import Task
+from local.models import register_package
 from local.stepfunctions import TaskCall, TaskCallRefused
 from sizing.clean_up import lock, names
 from sizing.clean_up.names import sizing_id
@@ -25,7 +27,17 @@ from sizing.load_test.measurement import (
     INVOCATION_NAMESPACE,
     LONGEST_DELAY_SECONDS,
 )
-from tests.faults.cases import CLEAN_UP, LOAD_TEST, PROBE, SIZING, Case, Fault, Loss
+from tests.faults import function_calls
+from tests.faults.cases import (
+    CLEAN_UP,
+    LOAD_TEST,
+    PROBE,
+    SIZING,
+    Case,
+    Fault,
+    FunctionCall,
+    Loss,
+)
 from tests.statemachine.stack import (
     MODELS,
     Datum,
@@ -41,7 +53,9 @@ _PATIENCE_SECONDS_OF_REAL_LOAD = 600.0
 #: Real load takes its time, so that waits must leave it some.
 _WAIT_SCALE_OF_REAL_LOAD = 0.2
 #: How often a throttled call is refused, or one that fails by the API's own fault is repeated.
-_PASSES_AFTER = {Fault.THROTTLED: 2, Fault.INTERNAL_ERROR: 1}
+_PASSES_AFTER = {Fault.THROTTLED: 2, Fault.INTERNAL_ERROR: 1, Fault.ANSWER_LOST: 1}
+#: How a case's sizing, and all that it makes, is called.
+_CASE_NAME = re.compile(r"case-\d{3}|\b[0-9a-f]{12}\b")
 #: Looks at CloudWatch by then: after 5 s, and then 1.5 times as long each, but at most 30 s.
 _LOOKS_IN_3_MINUTES, _LOOKS_IN_4_MINUTES = 9, 11
 _STARTED_BY = "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"
@@ -82,6 +96,8 @@ class Run:
     held: list[Datum] = field(default_factory=list)
     measured: int = 0
     problems: list[str] = field(default_factory=list)
+    #: What functions called for it.
+    calls: set[FunctionCall] = field(default_factory=set)
 
     @property
     def sizing_id(self) -> str:
@@ -126,7 +142,10 @@ class FaultyStack:
             self._runs = {
                 self._arn(name): Run(case, self._arn(name)) for name, case in self._cases.items()
             }
-            self._runs_by_id = {run.sizing_id: run for run in self._runs.values()}
+            self._runs_by_id = {
+                **{run.sizing_id: run for run in self._runs.values()},
+                **dict(zip(self._cases, self._runs.values(), strict=True)),
+            }
             self.stack.load_tests(
                 **{
                     f"{run.sizing_id}.*{pattern}": behaviour
@@ -134,7 +153,8 @@ class FaultyStack:
                     for pattern, behaviour in run.case.scenario.load_tests.items()
                 }
             )
-            yield self
+            with function_calls.deciding(self._on_function_call):
+                yield self
 
     @property
     def runs(self) -> list[Run]:
@@ -144,7 +164,7 @@ class FaultyStack:
     def start(self, run: Run) -> None:
         """Start the sizing of a case."""
         name = run.arn.rpartition(":")[2]
-        request = a_request(name, **run.case.scenario.request)
+        request = a_request(name, **run.case.scenario.request) | self._made_before(run, name)
         if run.case.scenario.locked_by_the_dead:
             self._lock_by_the_dead(run)
         if run.case.scenario.second_of_its_model:
@@ -165,6 +185,22 @@ class FaultyStack:
 
     # --- Calls --------------------------------------------------------------------------------
 
+    def _on_function_call(
+        self, call: FunctionCall, invocation: function_calls.Invocation
+    ) -> Fault | None:
+        """What becomes of a call that a function makes."""
+        found = _CASE_NAME.findall(invocation.event)
+        run = next((self._runs_by_id[each] for each in found if each in self._runs_by_id), None)
+        if run is None:
+            return None
+        with self._lock:
+            run.calls.add(call)
+            if call != run.case.call or not run.faulty:
+                return None
+            run.met += 1
+            fault = run.case.fault
+            return None if run.met > _PASSES_AFTER.get(fault, 10_000) else fault
+
     def _on_call(self, call: TaskCall) -> None:
         run = self._run_of(call.execution_arn, call.given)
         if run is None:
@@ -176,6 +212,8 @@ class FaultyStack:
             if run.case.machine != CLEAN_UP:
                 self._look(run, call)
                 return
+        if machine == SIZING and call.state == "CleanUp" and run.case.scenario.orphaned_load_test:
+            self._orphan_load_test(run)
         if machine == PROBE and call.state == "Measure":
             self._measure(run)
         if call.state == run.case.also_denied and run.faulty:
@@ -309,6 +347,46 @@ class FaultyStack:
         s3.put_object(**where, Body=json.dumps(document))
 
     # --- What is there besides ----------------------------------------------------------------
+
+    def _made_before(self, run: Run, name: str) -> dict[str, Any]:
+        """Make the model or the payloads that a request names; returns how it names them."""
+        scenario, aws = run.case.scenario, self.stack.aws
+        names_: dict[str, Any] = {}
+        if scenario.payloads_in_s3:
+            key = f"{names.sizing_folder('before')}{name}/{names.PAYLOADS_FILE}"
+            bucket = aws.stack.ref("ResultsBucket")
+            aws.client("s3").put_object(Bucket=bucket, Key=key, Body=b'{"body": "{}"}\n')
+            names_["payloads"] = {"s3_uri": f"s3://{bucket}/{key}"}
+        sagemaker = aws.client("sagemaker")
+        if scenario.model_by == "name":
+            sagemaker.create_model(
+                ModelName=name,
+                PrimaryContainer={"Image": "image", "Environment": {"HF_MODEL_ID": name}},
+            )
+            names_["model"] = {"model_name": name}
+        elif scenario.model_by.startswith("package"):
+            package = register_package(sagemaker, name)
+            by_group = scenario.model_by == "package group"
+            names_["model"] = (
+                {"model_package_group": name} if by_group else {"model_package_arn": package}
+            )
+        return names_
+
+    def _orphan_load_test(self, run: Run) -> None:
+        """Start a load test that nobody waits for."""
+        client = self.stack.aws.client("stepfunctions")
+        [former, *_] = [arn for arn in self.stack.executions(LOAD_TEST) if run.sizing_id in arn]
+        given = json.loads(client.describe_execution(executionArn=former)["input"])
+        load_test_id = "orphan-1-baseline-9"
+        given |= {
+            "load_test_id": load_test_id,
+            "prefix": names.load_test_folder(run.sizing_id, load_test_id),
+            "spec": {**given["spec"], "load_test_id": load_test_id},
+        }
+        self.stack.start(LOAD_TEST, given, f"{run.sizing_id}-{load_test_id}")
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while len(self.tasks(run)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def _lock_by_the_dead(self, run: Run) -> None:
         """Let a sizing that there is no record of hold the lock of the case's model."""

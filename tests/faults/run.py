@@ -8,13 +8,46 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from local.size import logs
-from tests.faults.cases import CLEAN_UP, Answer, Case, Fault
+from tests.faults.cases import (
+    ALL_WAYS,
+    CLEAN_UP,
+    Answer,
+    Case,
+    Fault,
+    FunctionCall,
+    Scenario,
+)
 from tests.faults.check import Report, report, seen_of
 from tests.faults.injection import PATIENCE_SECONDS, FaultyStack, Run
 from tests.statemachine.stack import Execution
 
 #: Cases at once: half of each is waiting.
 AT_ONCE = 6
+
+
+def calls_of_functions(folder: Path) -> dict[FunctionCall, Scenario]:
+    """What functions call in sizings in which nothing goes wrong, each with the first such sizing.
+
+    Args:
+        folder: For logs.
+
+    Raises:
+        RuntimeError: Something went wrong.
+    """
+    cases = [Case(f"all ways {each}", way.answer, way) for each, way in enumerate(ALL_WAYS)]
+    inside = folder / "nothing-goes-wrong"
+    inside.mkdir()
+    faulty = FaultyStack(inside, cases)
+    for each in _on_one_stack(faulty, inside, AT_ONCE):
+        if each.faults:
+            raise RuntimeError(f"{each.case}: {each.faults}")
+    found: dict[FunctionCall, Scenario] = {}
+    for run in faulty.runs:
+        for call in run.calls:
+            # What a clean-up calls depends on what is still there: it is sure where something is.
+            if (call.function == "remove-leftovers") is run.case.scenario.orphaned_load_test:
+                found.setdefault(call, run.case.scenario)
+    return found
 
 
 def run_cases(cases: Sequence[Case], folder: Path, at_once: int = AT_ONCE) -> Iterator[Report]:
@@ -78,8 +111,9 @@ def _run(stack: FaultyStack, run: Run) -> Report:
         stack.stop(run.arn)
         run.problems.append(str(error))
         execution = stack.stack.wait(run.arn, PATIENCE_SECONDS)
-    if run.case.state and not run.met:
-        run.problems.append(f"never came to {run.case.state}: {execution.states[-6:]}")
+    if (run.case.state or run.case.call) and not run.met:
+        where = run.case.call or run.case.state
+        run.problems.append(f"never came to {where}: {execution.states[-6:]}")
     if run.first:
         first = stack.stack.wait(run.first, PATIENCE_SECONDS)
         if first.status != "SUCCEEDED" or first.output["status"] != "SIZED":

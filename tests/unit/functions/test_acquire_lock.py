@@ -175,6 +175,15 @@ def test_whoever_can_not_be_asked_about_may_well_be_alive(aws: Client, answered:
     assert held(aws)["owner"] == OTHER
 
 
+def test_who_does_not_wait_asks_again_before_it_ends(aws: Client, answered: Answered) -> None:
+    acquire(OTHER)
+    slow: Any = {"Error": {"Code": "ThrottlingException", "Message": "slow down"}}
+    answered("stepfunctions", "DescribeExecution", lambda _: ClientError(slow, "Describe"))
+    assert acquire()["status"] == "WAIT"
+    with pytest.raises(AwsUnavailable, match="slow down"):
+        acquire(given=terms("FAIL"))
+
+
 def test_a_lock_that_has_expired_is_free(aws: Client) -> None:
     acquire(OTHER, terms().model_copy(update={"lease_seconds": -1}))
     assert acquire(given=terms("FAIL")) == {"status": "HELD"}

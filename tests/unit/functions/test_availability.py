@@ -53,4 +53,14 @@ def test_trouble_is_worth_another_try(error: Exception) -> None:
 def test_a_refusal_is_not(error: Exception) -> None:
     with pytest.raises(type(error)) as raised:
         run(error)
-    assert raised.value is error
+    assert str(raised.value) == str(error)
+
+
+def test_a_refusal_has_one_name_whatever_the_sdk_has_made_of_its_code() -> None:
+    class ResourceNotFoundException(ClientError):
+        pass
+
+    answer: Any = {"Error": {"Code": "ResourceNotFoundException", "Message": "m"}}
+    with pytest.raises(ClientError, match="ResourceNotFoundException") as raised:
+        run(ResourceNotFoundException(answer, "GetItem"))
+    assert type(raised.value) is ClientError

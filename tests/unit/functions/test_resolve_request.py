@@ -383,6 +383,12 @@ class TestPayloads:
         assert "in a bucket of account 123456789012" in refused(payloads={"s3_uri": uri})
         assert requests[0]["ExpectedBucketOwner"] == "123456789012"
 
+    def test_a_busy_bucket_is_no_mistake_in_the_request(self, answered: Answered) -> None:
+        slow = ClientError({"Error": {"Code": "SlowDown"}}, "HeadObject")
+        answered("s3", "HeadObject", lambda _: slow)
+        with pytest.raises(AwsUnavailable):
+            resolve(payloads={"s3_uri": f"s3://{BUCKET}/k.jsonl"})
+
     def test_a_huge_file_is_refused_unread(self, answered: Answered) -> None:
         answered("s3", "HeadObject", lambda _: {"ContentLength": 200 * 1024 * 1024})
         message = refused(payloads={"s3_uri": f"s3://{BUCKET}/huge.jsonl"})
