@@ -87,7 +87,7 @@ def test_files_in_error(
     (tmp_path / "text.json").write_text("{not json")
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "month.yaml").write_text("a: 2026-13-01")
-    (tmp_path / "deep.yaml").write_text("[" * 10_000)
+    (tmp_path / "deep.yaml").write_text("- " * 10_000)
     (tmp_path / "taken" / "result.json").mkdir(parents=True)
     places = {"tmp": str(tmp_path), "request": with_request(tmp_path)[1]}
     assert run(["size", "--local", *(each.format(**places) for each in arguments)]) == 64
