@@ -16,7 +16,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ValidationError
 
-from aws import s3_documents, sizing_table
+from aws import load_test_records, s3_documents, sizing_table
 from aws.availability import naming_unavailability
 from aws.environment import Environment
 from aws.telemetry import logger, publish
@@ -47,7 +47,8 @@ def handler(event: Mapping[str, Any], _context: LambdaContext) -> dict[str, Any]
 
     Args:
         event: ``execution`` {arn, name, started_at}, ``request``, ``sizing``, ``estimate``,
-            ``history``, ``answer``, ``failure`` {error, cause} and ``dry_run``; any may be null.
+            ``history`` (the load tests of the last round), ``answer``, ``failure`` {error, cause}
+            and ``dry_run``; any may be null.
 
     Returns:
         ``{"status", "result_uri", "report_uri", "subject", "message", "detail", "failure"}``;
@@ -63,7 +64,7 @@ def handler(event: Mapping[str, Any], _context: LambdaContext) -> dict[str, Any]
     sizing_id = sizing.sizing_id if sizing is not None else names.sizing_id(known_by)
     logger.set_correlation_id(sizing_id)
 
-    records = _records(event.get("history"), notes)
+    records = _records(sizing_id, event.get("history"), notes)
     finished_at = time.time()
     timelines = _timelines(records, notes)
     ending = Ending(
@@ -177,9 +178,17 @@ def _read(model: type[_Model], value: object, what: str, notes: list[str]) -> _M
     return None
 
 
-def _records(history: object, notes: list[str]) -> tuple[LoadTestRecord, ...]:
+def _records(sizing_id: str, newest: object, notes: list[str]) -> tuple[LoadTestRecord, ...]:
     # JSONata gives a sequence of one as its only member.
-    each_of = history if isinstance(history, list) else [history]
+    each_of = newest if isinstance(newest, list) else [newest]
+    try:
+        each_of = load_test_records.read(Environment.read().results_bucket, sizing_id, each_of)
+    except (BotoCoreError, ClientError, ValueError, RecursionError) as error:
+        logger.exception("records not read")
+        notes.append(
+            f"{names.RECORDS_FILE} could not be read ({type(error).__name__}): the load tests "
+            "before the last are left out."
+        )
     records = [
         _read(LoadTestRecord, each, f"load test number {number}", notes)
         for number, each in enumerate(each_of, start=1)

@@ -1,6 +1,7 @@
-"""A load test of 200 workers stays within what Step Functions carries.
+"""Step Functions carries a load test of 200 workers, and a sizing of 100 load tests.
 
-Its tasks run nowhere: each ends at once, with an answer as long as one of Fargate's.
+Nothing runs: each task ends at once, with an answer as long as one of Fargate's, and each probe
+with a record as long as one of a load test that every metric was there for.
 """
 
 from __future__ import annotations
@@ -15,9 +16,14 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
     StateTaskServiceEcs,
 )
 
+from aws import load_test_records
 from local.stepfunctions import limits
+from sizing.load_test.observation import LoadTestRecord
+from sizing.load_test.plan import LoadTestPlan, Purpose, Step
+from sizing.request.sizing import Sizing
+from sizing.search import search
 from tests.local.machines import history, start
-from tests.statemachine.stack import StackUnderTest, all_states, stack_under_test
+from tests.statemachine.stack import StackUnderTest, a_request, all_states, stack_under_test
 
 WORKERS = 200
 #: What DescribeTasks says of a task of Fargate, in bytes of JSON: 2.8 to 3.0 KB.
@@ -70,12 +76,8 @@ def load_test(stack: StackUnderTest, number: int) -> dict[str, Any]:
     }
 
 
-def definition(stack: StackUnderTest) -> dict[str, Any]:
-    [machine] = [
-        each
-        for each in stack.aws.stack.state_machines()
-        if each.logical_id == "LoadTestStateMachine"
-    ]
+def definition(stack: StackUnderTest, name: str = "LoadTestStateMachine") -> dict[str, Any]:
+    [machine] = [each for each in stack.aws.stack.state_machines() if each.logical_id == name]
     copied: dict[str, Any] = json.loads(json.dumps(machine.definition))
     return copied
 
@@ -112,3 +114,87 @@ def test_what_tasks_return_would_not_fit(stack: StackUnderTest) -> None:
     arn = start(stack, machine.pop("States"), load_test(stack, 2), **machine)
     execution = stack.wait(arn)
     assert (execution.status, execution.error) == ("FAILED", "States.DataLimitExceeded")
+
+
+LOAD_TESTS = 100
+TYPES = [
+    *("ml.m5.xlarge", "ml.m5.2xlarge", "ml.m5.4xlarge", "ml.m5.12xlarge", "ml.m5.24xlarge"),
+    *("ml.c5.xlarge", "ml.c5.2xlarge", "ml.c5.4xlarge", "ml.c5.9xlarge", "ml.c5.18xlarge"),
+]
+LATENCY = dict.fromkeys(("mean", "p50", "p90", "p99", "max"), 123.45678901234567)
+#: Of a step whose container breaks: the search asks for other counts.
+OBSERVATION = {
+    "offered_tps": 1234.567890123,
+    "achieved_tps": 1000.123456789,
+    "window": {"start": 1_790_000_000, "end": 1_790_000_060},
+    "utilization_percent": 64.12345678901,
+    "cpu_utilization_raw": 307.12345678901,
+    "gpu_utilization_raw": 64.12345678901,
+    "gpu_memory_utilization_raw": 33.12345678901,
+    "hottest_instance_percent": 66.12345678901,
+    "memory_percent": 22.12345678901,
+    "disk_percent": 11.12345678901,
+    "model_latency_ms": LATENCY,
+    "overhead_latency_ms": LATENCY,
+    "client_latency_ms": LATENCY,
+    "error_percent": 18.98765432101,
+    "errors": {"model_error_500": 12_345, "throttled": 123},
+    "workers": {"count": 20, "cpu_percent_max": 61.23456789, "lag_ms_p99": 0.234567890123},
+    "invocations": 74_074,
+    "client_invocations": 74_074,
+    "samples": 48,
+    "utilization_standard_error": 0.1234567890123,
+    "model_latency_p99_standard_error": 0.1234567890123,
+    "instances_reporting": 8,
+    "warm_up_seconds": 30.0,
+    "steady": True,
+    "verdict": "CONTAINER_LIMITED",
+}
+
+
+def test_100_load_tests_fit_into_a_sizing(
+    stack: StackUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those between the first ones and the last are not run: each round carries its own alone."""
+    decide, rounds = search.next_load_test, 3
+    seen = {"observations": [OBSERVATION] * 5, "started_at": 1.5, "finished_at": 2.5}
+
+    def go_on(sizing: Sizing, records: tuple[LoadTestRecord, ...]) -> Any:
+        """A further load test, till there were as many as the request allows."""
+        if len(records) == LOAD_TESTS:
+            return decide(sizing, records)
+        if len(records) == len(TYPES):
+            plain = [each.model_dump(mode="json") for each in records]
+            more = [
+                {**plain[number % len(TYPES)], "load_test_id": f"skipped-{number}"}
+                for number in range(LOAD_TESTS - len(TYPES) - rounds)
+            ]
+            bucket = stack.aws.stack.ref("ResultsBucket")
+            load_test_records.write(bucket, sizing.sizing_id, [*plain, *more])
+        return LoadTestPlan(
+            instance_type=TYPES[0],
+            instance_count=len(records),
+            purpose=Purpose.VERIFY,
+            steps=(Step(offered_tps=260),),
+            workers=1,
+            worker_vcpus=1,
+            reason="a sentence of about a hundred characters, as the search gives one for each "
+            * 2,
+        )
+
+    monkeypatch.setattr(search, "next_load_test", go_on)
+    machine = definition(stack, "SizingStateMachine")
+    inner = machine["States"]["Probes"]["ItemProcessor"]["States"]
+    record = "{% $merge([$states.input.record, $seen]) %}"
+    inner["Probe"] = {"Type": "Pass", "Assign": {"seen": seen}, "Next": "Record"}
+    inner["Record"] = {"Type": "Pass", "Output": record, "Next": "Probed"}
+    request = a_request(instance_types=TYPES, limits={"max_load_tests": LOAD_TESTS})
+    arn = start(stack, machine.pop("States"), request, **machine)
+    execution = stack.wait(arn)
+    assert (execution.error, execution.cause) == (None, "")
+    assert execution.states.count("PlanLoadTest") == 1 + rounds
+    assert stack.result(execution)["sizing"]["load_tests"] == LOAD_TESTS
+    assert LOAD_TESTS * limits.size(seen) > limits.MAX_DATA_BYTES  # together they would not fit
+    # The probe's own events are more than the two of its stand-ins, and a start's retry is three.
+    events = len(history(stack, arn))
+    assert (events + 10 * rounds) / rounds * LOAD_TESTS < limits.MAX_EVENTS

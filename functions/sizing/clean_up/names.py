@@ -20,6 +20,7 @@ VARIANT_NAME = "AllTraffic"
 RESULT_FILE = "result.json"
 REPORT_FILE = "report.html"
 LOAD_TEST_FILE = "load_test.json"
+RECORDS_FILE = "load_tests.json"
 PAYLOADS_FILE = "payloads.jsonl"
 
 _ID_LENGTH = 12

@@ -9,24 +9,31 @@ from typing import Any
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from aws import load_test_records
 from plan_load_test.app import handler
 from sizing.load_test.observation import LoadTestRecord
 from sizing.load_test.plan import Burst, LoadTestPlan, Purpose, Step
 from sizing.request.sizing import Sizing
 from sizing.search import search
 from sizing.search.answer import Answer, Status
+from tests.unit.functions.conftest import BUCKET
 from tests.unit.functions.made_up import SIZING_ID, a_plan, a_record, a_sizing, facts
 
 LARGE, SMALL = "ml.m5.12xlarge", "ml.m5.xlarge"
 BASELINE = a_record()
 VERIFIED_8 = a_record(instance_count=8, purpose=Purpose.VERIFY, load_test_id="x-8-verify-2")
-OF_SMALL = a_record(instance_type=SMALL, instance_count=30, purpose=Purpose.VERIFY)
+OF_SMALL = a_record(
+    instance_type=SMALL, instance_count=30, purpose=Purpose.VERIFY, load_test_id="y-30-verify-1"
+)
 
 
 def verify(count: int, burst: Burst | None = None) -> LoadTestPlan:
     return a_plan(
         instance_count=count, purpose=Purpose.VERIFY, burst=burst, steps=(Step(offered_tps=1000),)
     )
+
+
+pytestmark = pytest.mark.usefixtures("aws")
 
 
 @pytest.fixture
@@ -123,8 +130,33 @@ def test_without_an_answer_the_sizing_fails_as_the_first_candidate_did(
     planned: Callable[..., dict[str, Any]], errors: list[str | None], named: str
 ) -> None:
     answer = Answer(status=Status.FAILED, reason="none could be load-tested", candidates=())
-    failure = planned(answer, *(a_record(error=each) for each in errors))["failure"]
+    records = (a_record(error=each, load_test_id=f"x-{each}") for each in errors)
+    failure = planned(answer, *records)["failure"]
     assert failure == {"error": named, "cause": "none could be load-tested"}
+
+
+def test_each_call_is_given_the_newest_load_tests_and_decides_by_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[list[tuple[str, str | None]]] = []
+
+    def decide(_: Sizing, history: Sequence[LoadTestRecord]) -> LoadTestPlan:
+        seen.append([(each.load_test_id, each.error) for each in history])
+        return verify(8)
+
+    monkeypatch.setattr(search, "next_load_test", decide)
+    sizing = a_sizing().model_dump(mode="json")
+    broken = BASELINE.model_copy(update={"error": "LoadTestFailed"})
+    # A call may be repeated, and a load test that broke be redriven.
+    for newest in (broken, BASELINE, VERIFIED_8, VERIFIED_8):
+        handler({"sizing": sizing, "history": [newest.model_dump(mode="json")]}, LambdaContext())
+    first, second = (BASELINE.load_test_id, None), (VERIFIED_8.load_test_id, None)
+    assert seen[0] == [(BASELINE.load_test_id, "LoadTestFailed")]
+    assert seen[1:] == [[first], [first, second], [first, second]]
+    assert [each["load_test_id"] for each in load_test_records.read(BUCKET, SIZING_ID)] == [
+        BASELINE.load_test_id,
+        VERIFIED_8.load_test_id,
+    ]
 
 
 def test_with_the_real_search_a_failed_candidate_ends_as_failed() -> None:

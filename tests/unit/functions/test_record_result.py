@@ -51,7 +51,7 @@ def folder_of(load_test_id: str) -> str:
     return names.load_test_folder(SIZING_ID, load_test_id)
 
 
-Record = Callable[[Any], tuple[dict[str, Any], dict[str, bytes]]]
+Record = Callable[..., tuple[dict[str, Any], dict[str, bytes]]]
 
 
 @pytest.fixture
@@ -78,14 +78,22 @@ def record(
             key = folder_of(load_test_id) + names.LOAD_TEST_FILE
             bucket[f"{BUCKET}/{key}"] = json.dumps(file).encode()
 
+    of_sizing: dict[str, Any] = {}
+
     def read_json(bucket_name: str, key: str) -> Any:
+        if f"{bucket_name}/{key}" in of_sizing:
+            if isinstance(kept := of_sizing[f"{bucket_name}/{key}"], Exception):
+                raise kept
+            return kept
         if f"{bucket_name}/{key}" not in bucket:
             raise ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
         return json.loads(bucket[f"{bucket_name}/{key}"])
 
     monkeypatch.setattr(s3_documents, "read_json", read_json)
 
-    def run(event: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
+    def run(event: Any, kept: Any = None) -> tuple[dict[str, Any], dict[str, bytes]]:
+        of_sizing.clear()
+        of_sizing.update(kept or {})
         written: dict[str, bytes] = {}
 
         def write(bucket_name: str, key: str, content: bytes, content_type: str) -> str:
@@ -99,6 +107,21 @@ def record(
         return json.loads(json.dumps(answer, allow_nan=False)), written
 
     return run
+
+
+def test_load_tests_that_are_recorded_already_count(record: Record) -> None:
+    event = event_of(sample_sizings.ALL["sized"]())
+    whole = result_in(record(event)[1])
+    kept = {f"{BUCKET}/{names.sizing_folder(SIZING_ID)}{names.RECORDS_FILE}": event["history"][:-1]}
+    in_parts = {**event, "history": event["history"][-1:]}
+    assert result_in(record(in_parts, kept)[1]).candidates == whole.candidates
+
+
+def test_records_that_can_not_be_read_are_said_to_be_missing(record: Record) -> None:
+    event = event_of(sample_sizings.ALL["sized"]())
+    kept = {f"{BUCKET}/{names.sizing_folder(SIZING_ID)}{names.RECORDS_FILE}": ValueError()}
+    _, written = record({**event, "history": event["history"][-1:]}, kept)
+    assert any(note.startswith("load_tests.json could not be") for note in result_in(written).notes)
 
 
 def result_in(written: dict[str, bytes]) -> Result:
