@@ -28,12 +28,11 @@ from sizing.load_test.verdict import (
 from sizing.request.sizing import Sizing
 from sizing.result import autoscaling
 from sizing.result.autoscaling import Autoscaling
+from sizing.result.counts import Count, cost_per_million, counts_around
 from sizing.result.failure import CATALOGUE, Failure, on_this_machine
 from sizing.result.failure import failure as named
 from sizing.search.answer import Answer, CandidateOutcome, CandidateStatus, Status
 from sizing.search.diagnosis import Diagnosis
-
-_SECONDS_PER_HOUR = 3600
 
 
 class _Frozen(BaseModel):
@@ -127,6 +126,8 @@ class CandidateResult(_Frozen):
     gpus: int | None = None
     memory_gib: float | None = None
     diagnosis: tuple[Diagnosis, ...] = ()
+    #: What the counts around ``instance_count`` do, and the most that is allowed if that is less.
+    counts: tuple[Count, ...] = ()
     load_tests: tuple[LoadTestResult, ...] = ()
 
 
@@ -394,8 +395,22 @@ def _candidate(
         gpus=facts.gpus if facts is not None else None,
         memory_gib=facts.memory_gib if facts is not None else None,
         diagnosis=outcome.diagnosis,
+        counts=_counts(sizing, facts, outcome, records),
         load_tests=tuple(_load_test(sizing, record, outcome) for record in records),
     )
+
+
+def _counts(
+    sizing: Sizing | None,
+    facts: InstanceFacts | None,
+    outcome: CandidateOutcome,
+    records: Sequence[LoadTestRecord],
+) -> tuple[Count, ...]:
+    count, most = outcome.instance_count, _most_instances(sizing, outcome.instance_type)
+    if sizing is None or facts is None or count is None or most is None:
+        return ()
+    request = sizing.request_for(outcome.instance_type)
+    return counts_around(request, facts, records, count, also=[most] if most < count else [])
 
 
 def _interval(outcome: CandidateOutcome) -> CountInterval | None:
@@ -475,13 +490,6 @@ def _most_instances(sizing: Sizing | None, instance_type: str) -> int | None:
     """Instances that a candidate may have; None where that is not known."""
     types = [each.instance_type for each in sizing.candidates] if sizing is not None else []
     return sizing.max_instances(instance_type) if sizing and instance_type in types else None
-
-
-def cost_per_million(hourly_cost_usd: float | None, tps: float) -> float | None:
-    """USD for a million requests at a steady rate; None if the hourly cost is unknown."""
-    if hourly_cost_usd is None or tps <= 0:
-        return None
-    return hourly_cost_usd / (tps * _SECONDS_PER_HOUR) * 1e6
 
 
 def _percentiles(latency: Latency) -> Percentiles:

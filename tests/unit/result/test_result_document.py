@@ -15,7 +15,7 @@ from sizing.load_test.observation import Verdict
 from sizing.load_test.plan import Purpose
 from sizing.request.request import Request, parse_request
 from sizing.result.failure import failure
-from sizing.result.result import Ending, Execution, Result, build_result, cost_per_million
+from sizing.result.result import Ending, Execution, Result, build_result
 from sizing.search.answer import Answer, CandidateStatus, Status
 from tests.unit.result import sample_sizings
 from tests.unit.result.sample_sizings import FACTS, Made, load_test
@@ -102,12 +102,6 @@ def test_figures_are_the_verifying_steps_own() -> None:
     assert recommendation["cost_per_million_usd"] == pytest.approx(
         22.12 / (seen.achieved_tps * 3600) * 1e6, abs=1e-3
     )
-
-
-def test_cost_per_million() -> None:
-    assert cost_per_million(3.6, 1000) == pytest.approx(1.0)
-    assert cost_per_million(None, 1000) is None
-    assert cost_per_million(1.0, 0) is None
 
 
 def test_small_figures_keep_four_digits() -> None:
