@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from botocore.exceptions import ClientError
 
 from aws.clients import client
@@ -29,17 +32,16 @@ def resolve(model: Model, instance_type: str, region: str) -> ModelSource:
         InvalidRequest: The model, package, group or image does not exist, or can't be deployed.
     """
     if model.hugging_face:
-        return ModelSource(_hugging_face(model.hugging_face, instance_type, region))
+        return _of_container(_hugging_face(model.hugging_face, instance_type, region))
     if model.container:
-        return ModelSource(_own(model.container, region))
+        return _of_container(_own(model.container, region))
     if model.model_name:
-        _check_model(model.model_name)
-        return ModelSource(model_name=model.model_name)
+        return _of_model(model.model_name)
     if model.model_package_group:
-        return ModelSource({"ModelPackageName": _latest_approved(model.model_package_group)})
+        field, arn = "model.model_package_group", _latest_approved(model.model_package_group)
+        return _of_package(field, arn)
     if model.model_package_arn:
-        _check_package(model.model_package_arn)
-        return ModelSource({"ModelPackageName": model.model_package_arn})
+        return _of_package("model.model_package_arn", model.model_package_arn)
     raise AssertionError(model.kind)  # a request has exactly one kind of model
 
 
@@ -71,15 +73,27 @@ def _own(container: Container, region: str) -> ApiRequest:
     return {"Image": image, "Environment": container.environment, **data}
 
 
-def _check_model(name: str) -> None:
+def _of_container(container: ApiRequest) -> ModelSource:
+    return ModelSource(container, image=container["Image"], image_digest=_digest(container))
+
+
+def _of_model(name: str) -> ModelSource:
     try:
-        client("sagemaker").describe_model(ModelName=name)
+        model = client("sagemaker").describe_model(ModelName=name)
     except ClientError as error:
         raise _not_usable("model.model_name", f"model {name}", error) from None
+    container: ApiRequest = model.get("PrimaryContainer") or next(
+        iter(model.get("Containers", ())), {}
+    )
+    return ModelSource(
+        model_name=name,
+        package_arn=container.get("ModelPackageName"),
+        image=container.get("Image"),
+        image_digest=_digest(container),
+    )
 
 
-def _check_package(arn: str) -> None:
-    field = "model.model_package_arn"
+def _of_package(field: str, arn: str) -> ModelSource:
     try:
         package = client("sagemaker").describe_model_package(ModelPackageName=arn)
     except ClientError as error:
@@ -88,6 +102,20 @@ def _check_package(arn: str) -> None:
         raise InvalidRequest(
             field, f"model package {arn} must be Completed, it is {package['ModelPackageStatus']}"
         )
+    specified = package.get("InferenceSpecification", {}).get("Containers", ())
+    container: ApiRequest = next(iter(specified), {})
+    return ModelSource(
+        {"ModelPackageName": arn},
+        package_arn=arn,
+        image=container.get("Image"),
+        image_digest=_digest(container),
+    )
+
+
+def _digest(container: Mapping[str, Any]) -> str | None:
+    """Of a container's image, where it is named by it or the model registry has it."""
+    named: str = container.get("Image", "").partition("@")[2]
+    return container.get("ImageDigest") or named or None
 
 
 def _latest_approved(group: str) -> str:

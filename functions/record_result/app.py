@@ -25,9 +25,9 @@ from sizing.clean_up import names
 from sizing.load_test.cost import sizing_cost
 from sizing.load_test.observation import LoadTestRecord
 from sizing.request.sizing import Sizing
-from sizing.result import history, message
+from sizing.result import change, history, message
 from sizing.result.failure import Failure, failure
-from sizing.result.result import Ending, Execution, Result, build_result
+from sizing.result.result import Ending, Execution, Result, build_result, tidy
 from sizing.search.answer import Answer, Status
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -37,6 +37,10 @@ _DAY_SECONDS = 86_400
 _NOT_IN_HISTORY = (
     "This sizing could not be put into the history, so the next one of the model does not start "
     "where it ended: the log of the function that records results says why."
+)
+_NOT_COMPARED = (
+    "The history could not be read, so this result is compared with no earlier one: the log of the "
+    "function that records results says why."
 )
 _NO_REPORT = "The report could not be made: the log of the function that records results says why."
 
@@ -84,6 +88,7 @@ def handler(event: Mapping[str, Any], _context: LambdaContext) -> dict[str, Any]
         notes=notes,
     )
     document = build_result(ran, ending, sizing, records)
+    _compare(document, sizing)
     return _recorded(document, timelines, sizing, records)
 
 
@@ -132,6 +137,24 @@ def _recorded(
         "detail": detail,
         "failure": {"error": detail["error"], "cause": detail["cause"]} if failed else None,
     }
+
+
+def _compare(document: dict[str, Any], sizing: Sizing | None) -> None:
+    """Put the result beside the last answer to the same question."""
+    result = Result.model_validate(document)
+    if sizing is None or not change.is_answer(result.status):
+        return
+    try:
+        earlier = sizing_table.items(
+            Environment.read().table_name, history.partition(sizing.model_key), newest_first=True
+        )
+        before = history.last_comparable(result, earlier)
+    except (BotoCoreError, ClientError, ValidationError):
+        logger.exception("not compared")
+        document["notes"].append(_NOT_COMPARED)
+        return
+    found = change.compare(before, history.outcome(result), sizing.request.tolerance)
+    document["change"] = tidy(found.model_dump(mode="json"))
 
 
 def _remember(

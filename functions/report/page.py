@@ -21,7 +21,7 @@ from report.timeline import Timeline
 from sizing.load_test.observation import Latency, Observation, Verdict
 from sizing.load_test.plan import Purpose
 from sizing.request.request import Request
-from sizing.result import message
+from sizing.result import change, message
 from sizing.result.autoscaling import (
     ENDPOINT_PLACEHOLDER,
     put_concurrency_policy,
@@ -107,6 +107,8 @@ def render(document: Mapping[str, Any], timelines: Mapping[str, Timeline]) -> st
         model=message.model_label(result.sizing.request),
         sentence=message.sentence(result),
         locally=message.locally(result),
+        sized_model=message.sized_model(result),
+        change=change.sentence(result.change) if result.change else None,
         minutes=message.minutes_taken(result),
         status_word=_STATUS_WORDS[result.status],
         retry_in_words=result.error and RETRY_IN_WORDS[result.error.retry],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from aws_lambda_powertools.utilities.parser import event_parser
@@ -24,7 +25,7 @@ from sizing.load_test.run import load_test_input, payload_source, record_beforeh
 from sizing.request import payloads
 from sizing.request.model_key import model_key
 from sizing.request.request import Payload, Payloads, Request, parse_request
-from sizing.request.sizing import Sizing
+from sizing.request.sizing import SizedModel, Sizing
 from sizing.result import history
 from sizing.search import search
 
@@ -86,6 +87,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
         region=environment.region,
         request=request,
         candidates=candidates,
+        model=_sized_model(sources),
         model_key=key,
         payload_fingerprint=fingerprint,
     )
@@ -173,6 +175,16 @@ def _candidate(
         "load_test": load_test,
         "record": record_beforehand(plan, load_test),
     }
+
+
+def _sized_model(sources: Mapping[str, deployment.ModelSource]) -> SizedModel:
+    return SizedModel(
+        package_arn=next((each.package_arn for each in sources.values()), None),
+        images={name: each.image for name, each in sources.items() if each.image},
+        image_digests={
+            name: each.image_digest for name, each in sources.items() if each.image_digest
+        },
+    )
 
 
 def _check_size(answer: dict[str, Any]) -> None:

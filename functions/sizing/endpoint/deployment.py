@@ -24,6 +24,11 @@ class ModelSource:
     container: ApiRequest | None = None
     #: Name of the model that exists; None if one is to be made.
     model_name: str | None = None
+    #: ARN of the model package that it is, if it is one.
+    package_arn: str | None = None
+    #: URI and digest (``sha256:...``) of its container's image, as far as they are known.
+    image: str | None = None
+    image_digest: str | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ _DIGITS = 16
 
 _PACKAGE_OF_GROUP = re.compile(
     r"arn:[^:]+:sagemaker:(?P<region>[^:]+):(?P<account>\d+):model-package"
-    r"/(?P<group>[^/]+)/\d+"
+    r"/(?P<group>[^/]+)/(?P<version>\d+)"
 )
 
 
@@ -31,6 +31,12 @@ def model_key(model: Model, *, account: str, region: str) -> str:
         region: Its region.
     """
     return _bounded(_kind_and_name(model, account, region))
+
+
+def group_and_version(package_arn: str) -> tuple[str | None, int | None]:
+    """The group of a model package and its version in it; None for one without."""
+    package = _PACKAGE_OF_GROUP.fullmatch(package_arn)
+    return (package["group"], int(package["version"])) if package else (None, None)
 
 
 def _kind_and_name(model: Model, account: str, region: str) -> str:

@@ -169,6 +169,9 @@ HeaderValue = Annotated[
 ]
 _TAG = r"^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$"
 _TAG_ALLOWED = "may hold letters, digits, spaces and _ . : / = + - @"
+#: Which endings of a sizing send a message: all; those whose answer is not the one before, and
+#: failures; failures; none. What could not be removed is told by the clean-up all the same.
+Notify = Literal["always", "change", "failure", "never"]
 #: What a sizing does while another one of the same model runs.
 WhenLocked = Literal["WAIT", "FAIL"]
 
@@ -381,6 +384,9 @@ class Request(_Strict):
     when_locked: WhenLocked = "WAIT"
     #: Whether to start at the count that an earlier sizing of the same found.
     use_history: bool = True
+    #: How much less capacity, or more cost or p99, than the last time matters to nobody, percent.
+    tolerance: Annotated[float, Field(gt=0, le=100)] = 5.0
+    notify: Notify = "always"
     dry_run: bool = False
     tags: Annotated[
         dict[

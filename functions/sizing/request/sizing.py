@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from sizing.catalogue.burstable import baseline_percent
 from sizing.catalogue.instance import InstanceFacts
 from sizing.request.request import Band, Request
+
+_DIGITS = 16
+
+
+class SizedModel(BaseModel):
+    """What is really deployed, as it was found before anything was created."""
+
+    model_config = ConfigDict(frozen=True)
+
+    #: ARN of the model package; None for a model that is none.
+    package_arn: str | None = None
+    #: Container image and its digest (``sha256:...``) by instance type, as far as they are known.
+    images: dict[str, str] = Field(default_factory=dict)
+    image_digests: dict[str, str] = Field(default_factory=dict)
 
 
 class Sizing(BaseModel):
@@ -23,6 +40,7 @@ class Sizing(BaseModel):
     request: Request
     #: The candidates, in the order of the request's ``instance_types``.
     candidates: tuple[InstanceFacts, ...]
+    model: SizedModel = SizedModel()
     #: Of the model; the same for all its sizings. And of what is sent to it.
     model_key: str = ""
     payload_fingerprint: str = ""
@@ -32,6 +50,20 @@ class Sizing(BaseModel):
     prior_workers: dict[str, int] = Field(default_factory=dict)
     #: What the result must say about how the sizing was set up.
     notes: tuple[str, ...] = ()
+
+    @property
+    def comparable_key(self) -> str:
+        """The same for sizings that ask the same question: 16 hexadecimal digits.
+
+        The model, instance types, payload, target with its band and limits, routing, and where the
+        search stops; not its version, the load generator and how long is measured.
+        """
+        asked = self.request.model_dump(
+            mode="json", include={"instance_types", "target", "limits", "routing"}
+        )
+        asked["instance_types"].sort()
+        question = json.dumps([self.model_key, self.payload_fingerprint, asked], sort_keys=True)
+        return hashlib.sha256(question.encode()).hexdigest()[:_DIGITS]
 
     def max_instances(self, instance_type: str) -> int:
         """Instances that a candidate may have at the most: the request's limit, or the quota's."""

@@ -13,6 +13,8 @@ from sizing.load_test.observation import LoadTestRecord
 from sizing.load_test.plan import Purpose
 from sizing.request.request import Request
 from sizing.request.sizing import Sizing
+from sizing.result import change
+from sizing.result.change import Kind, Outcome
 from sizing.result.result import Result
 from sizing.search.answer import Status
 
@@ -28,21 +30,23 @@ _AIM: Final = 0.98
 _UTILIZATION: Final = ("CPU", "GPU")
 
 
-class Summary(BaseModel):
+class Summary(Outcome):
     """A sizing in the history: an item of the table, without its keys."""
 
-    model_config = ConfigDict(frozen=True)
-
-    sizing_id: str
     execution_arn: str
     model_key: str
-    status: Status
     #: ISO 8601, UTC.
     started_at: str
-    finished_at: str
+    #: Which sizings it is compared with, and what came of that; see ``change.compare``.
+    comparable_key: str | None = None
+    change: Kind | None = None
+    package_arn: str | None = None
+    image: str | None = None
+    image_digest: str | None = None
+    #: What the sizing itself has cost.
+    sizing_cost_usd: float | None = None
     #: Name of the error of one that failed.
     error: str | None = None
-    result_uri: str
     load_tests: int
     # What was asked for.
     instance_types: tuple[str, ...]
@@ -54,13 +58,10 @@ class Summary(BaseModel):
     model_latency_p99_limit_ms: float | None = None
     error_percent_limit: float
     # What was found; only of one that is SIZED.
-    instance_type: str | None = None
-    instance_count: int | None = None
     tps: float | None = None
     utilization_percent: float | None = None
     in_band: bool | None = None
     limiting_resource: str | None = None
-    hourly_cost_usd: float | None = None
     #: Load generator of the load test that verified it.
     workers: int | None = None
     worker_vcpus: int | None = None
@@ -94,6 +95,62 @@ def partition(model_key: str) -> str:
     return _PARTITION_PREFIX + model_key
 
 
+def outcome(result: Result, result_uri: str | None = None) -> Outcome:
+    """A result as it is compared with others.
+
+    Args:
+        result: The result.
+        result_uri: Where it is.
+    """
+    found = result.recommendation
+    measured = [each for each in result.candidates if each.tps_per_instance_at_band_middle]
+    if found is not None:
+        measured = [e for e in result.candidates if e.instance_type == found.instance_type]
+    candidate = measured[0] if measured and change.is_answer(result.status) else None
+    interval = candidate.count_interval if candidate else None
+    return Outcome(
+        sizing_id=result.sizing.id,
+        status=result.status,
+        finished_at=result.sizing.finished_at,
+        package_version=result.model.package_version if result.model else None,
+        result_uri=result_uri,
+        instance_type=candidate.instance_type if candidate else None,
+        instance_count=found.instance_count if found else None,
+        least_count=interval.min if interval else None,
+        most_count=interval.max if interval else None,
+        hourly_cost_usd=found.hourly_cost_usd if found else None,
+        model_latency_p99_ms=found.model_latency_ms.p99 if found else None,
+        model_latency_p99_standard_error=(
+            found.model_latency_p99_standard_error if found else None
+        ),
+        periods=found.periods if found else None,
+        tps_per_instance_at_band_middle=(
+            candidate.tps_per_instance_at_band_middle if candidate else None
+        ),
+        tps_per_instance_standard_error=(
+            candidate.tps_per_instance_standard_error if candidate else None
+        ),
+    )
+
+
+def last_comparable(result: Result, earlier: Iterable[Mapping[str, Any]]) -> Outcome | None:
+    """The last answer to the same question; None if there is none.
+
+    Args:
+        result: The result, which may be among them already.
+        earlier: Items of the model's history, the latest first; read no further than needed.
+    """
+    for item in earlier:
+        if item.get("sizing_id") == result.sizing.id:
+            continue
+        if item.get("comparable_key") != result.sizing.comparable_key:
+            continue
+        found = Outcome.model_validate({k: v for k, v in item.items() if k in Outcome.model_fields})
+        if change.is_answer(found.status):
+            return found
+    return None
+
+
 def summary(
     sizing: Sizing,
     result: Result,
@@ -122,14 +179,17 @@ def summary(
         == (found.instance_type, found.instance_count)
     ]
     return Summary(
-        sizing_id=sizing.sizing_id,
+        **outcome(result, result_uri).model_dump(),
         execution_arn=sizing.execution_arn,
         model_key=sizing.model_key,
-        status=result.status,
         started_at=result.sizing.started_at or result.sizing.finished_at,
-        finished_at=result.sizing.finished_at,
+        comparable_key=result.sizing.comparable_key,
+        change=result.change.kind if result.change else None,
+        package_arn=sizing.model.package_arn,
+        image=result.model.image if result.model else None,
+        image_digest=result.model.image_digest if result.model else None,
+        sizing_cost_usd=result.sizing.cost_usd,
         error=result.error.name if result.error is not None else None,
-        result_uri=result_uri,
         load_tests=result.sizing.load_tests,
         instance_types=tuple(request.instance_types),
         payload_fingerprint=sizing.payload_fingerprint,
@@ -139,13 +199,10 @@ def summary(
         band_max_percent=request.target.utilization_percent.max,
         model_latency_p99_limit_ms=request.target.model_latency_p99_ms,
         error_percent_limit=request.target.error_percent,
-        instance_type=found.instance_type if found else None,
-        instance_count=found.instance_count if found else None,
         tps=found.tps if found else None,
         utilization_percent=found.utilization_percent if found else None,
         in_band=found.in_band if found else None,
         limiting_resource=found.limiting_resource if found else None,
-        hourly_cost_usd=found.hourly_cost_usd if found else None,
         workers=verified[-1].workers if verified else None,
         worker_vcpus=verified[-1].worker_vcpus if verified else None,
         expires_at=int(expires_at),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from sizing.load_test.verdict import SERVED_SHARE
+from sizing.result import change
 from sizing.result.failure import RETRY_IN_WORDS
 from sizing.result.result import CandidateResult, Recommendation, Result
 from sizing.search.answer import CandidateStatus, Status
@@ -63,12 +64,13 @@ def locally(result: Result) -> str | None:
 
 def subject(result: Result) -> str:
     """Subject of the notification: ASCII, under 100 characters, one line."""
-    model = model_label(result.sizing.request)
+    model, head = model_label(result.sizing.request), str(result.status)
+    if result.change is not None and result.change.what:
+        head += f", {result.change.kind}"
     if result.recommendation is not None:
-        seen = result.recommendation
-        head = f"{result.status}: {seen.instance_count} x {seen.instance_type}"
-    else:
-        head = f"{result.status}: {result.error.name}" if result.error else str(result.status)
+        head += f": {result.recommendation.instance_count} x {result.recommendation.instance_type}"
+    elif result.error is not None:
+        head += f": {result.error.name}"
     text = f"{head} for {model}".encode("ascii", "replace").decode()
     return _one_line(text, _LONGEST_SUBJECT)
 
@@ -76,7 +78,8 @@ def subject(result: Result) -> str:
 def message(result: Result, *, result_uri: str, report_uri: str | None) -> str:
     """The notification's text: the answer first, then its cost, then where to read on."""
     facts = [
-        ("Model", model_label(result.sizing.request)),
+        ("Model", sized_model(result)),
+        ("Change", change.sentence(result.change) if result.change else None),
         *_facts(result),
         ("Sizing", f"{result.sizing.id}, {_load_tests(result)}{_took(result)}{_own_cost(result)}"),
         ("Measured", locally(result)),
@@ -89,6 +92,16 @@ def message(result: Result, *, result_uri: str, report_uri: str | None) -> str:
     if result.notes:
         lines += ["", *(f"Note: {note}" for note in result.notes)]
     return "\n".join(lines) + "\n"
+
+
+def sized_model(result: Result) -> str:
+    """What was asked for, and what that was."""
+    text, model = model_label(result.sizing.request), result.model
+    if model is not None and model.package_arn is not None:
+        text += f", version {model.package_version}" if model.package_version else ""
+        text += f" ({model.package_arn})"
+    image = (model.image_digest or model.image) if model is not None else None
+    return text if image is None else f"{text}, image {image}"
 
 
 def event_detail(

@@ -25,14 +25,18 @@ from sizing.load_test.verdict import (
     usable,
     verdict,
 )
-from sizing.request.sizing import Sizing
+from sizing.request.model_key import group_and_version
+from sizing.request.sizing import SizedModel, Sizing
 from sizing.result import autoscaling
 from sizing.result.autoscaling import Autoscaling
+from sizing.result.change import Change
 from sizing.result.counts import Count, cost_per_million, counts_around
 from sizing.result.failure import CATALOGUE, Failure, on_this_machine
 from sizing.result.failure import failure as named
 from sizing.search.answer import Answer, CandidateOutcome, CandidateStatus, Status
 from sizing.search.diagnosis import Diagnosis
+
+SCHEMA_VERSION = 1
 
 
 class _Frozen(BaseModel):
@@ -77,6 +81,9 @@ class Recommendation(_Frozen):
     hourly_cost_usd: float | None
     cost_per_million_usd: float | None
     in_band: bool
+    #: Standard error of ``model_latency_ms.p99``, milliseconds, and the metric periods behind it.
+    model_latency_p99_standard_error: float | None = None
+    periods: int | None = None
     #: None where SageMaker does not scale the type.
     autoscaling: Autoscaling | None
     count_interval: CountInterval | None = None
@@ -119,9 +126,13 @@ class CandidateResult(_Frozen):
     limiting_resource: str | None = None
     #: Requests per second of one instance at the middle of the band.
     tps_per_instance_at_band_middle: float | None = None
+    tps_per_instance_standard_error: float | None = None
     #: Of one instance per hour, and where that is from.
     hourly_price_usd: float | None = None
     price_source: str = ""
+    #: Its container's, as far as they are known.
+    image: str | None = None
+    image_digest: str | None = None
     vcpus: int | None = None
     gpus: int | None = None
     memory_gib: float | None = None
@@ -129,6 +140,19 @@ class CandidateResult(_Frozen):
     #: What the counts around ``instance_count`` do, and the most that is allowed if that is less.
     counts: tuple[Count, ...] = ()
     load_tests: tuple[LoadTestResult, ...] = ()
+
+
+class ModelFacts(_Frozen):
+    """What was really sized."""
+
+    #: The same for all sizings of the model, whichever version; see ``model_key``.
+    key: str
+    package_arn: str | None = None
+    package_group: str | None = None
+    package_version: int | None = None
+    #: Of the recommended candidate's container, or else the first one's.
+    image: str | None = None
+    image_digest: str | None = None
 
 
 class SizingFacts(_Frozen):
@@ -144,6 +168,8 @@ class SizingFacts(_Frozen):
     load_tests: int
     region: str | None = None
     execution_arn: str | None = None
+    #: The same for sizings that ask the same question, which alone are compared.
+    comparable_key: str | None = None
     #: With all defaults where it is valid, as it came where it is not.
     request: Any = None
 
@@ -151,6 +177,8 @@ class SizingFacts(_Frozen):
 class Result(_Frozen):
     """``result.json``."""
 
+    #: Raised when a field is renamed, dropped or means something else; not when one is added.
+    schema_version: int = SCHEMA_VERSION
     status: Status
     #: Whether it was measured on somebody's machine, on local endpoints.
     local: bool = False
@@ -158,7 +186,11 @@ class Result(_Frozen):
     reason: str
     #: Name of the limit that ended the search, such as ``limits.max_instances``.
     limit: str | None = None
+    #: None where the request could not be resolved.
+    model: ModelFacts | None = None
     recommendation: Recommendation | None = None
+    #: Beside the last answer to the same question; None if this is no answer.
+    change: Change | None = None
     candidates: tuple[CandidateResult, ...] = ()
     sizing: SizingFacts
     #: Of a FAILED sizing.
@@ -243,6 +275,7 @@ def build_result(
         local=execution.local,
         reason=_reason(answer, failure),
         limit=answer.limit if answer is not None and failure is None else None,
+        model=_model(sizing, winner),
         recommendation=_recommended(status, winner, candidates),
         candidates=candidates,
         sizing=SizingFacts(
@@ -253,6 +286,7 @@ def build_result(
             load_tests=load_tests_run(history),
             region=sizing.region if sizing is not None else None,
             execution_arn=execution.arn,
+            comparable_key=sizing.comparable_key if sizing is not None else None,
             request=request,
         ),
         error=failure,
@@ -264,6 +298,22 @@ def build_result(
         ),
     )
     return _document(result)
+
+
+def _model(sizing: Sizing | None, winner: CandidateOutcome | None) -> ModelFacts | None:
+    if sizing is None:
+        return None
+    model, arn = sizing.model, sizing.model.package_arn
+    shown = winner.instance_type if winner is not None else sizing.request.instance_types[0]
+    group, version = group_and_version(arn) if arn is not None else (None, None)
+    return ModelFacts(
+        key=sizing.model_key,
+        package_arn=arn,
+        package_group=group,
+        package_version=version,
+        image=model.images.get(shown),
+        image_digest=model.image_digests.get(shown),
+    )
 
 
 def _price_notes(sizing: Sizing | None, cost_usd: float | None) -> list[str]:
@@ -379,6 +429,7 @@ def _candidate(
     records: Sequence[LoadTestRecord],
 ) -> CandidateResult:
     interval = _interval(outcome)
+    model = sizing.model if sizing is not None else SizedModel()
     return CandidateResult(
         instance_type=outcome.instance_type,
         status=outcome.status,
@@ -389,8 +440,11 @@ def _candidate(
         hourly_cost_usd=_hourly_cost(facts, outcome),
         limiting_resource=outcome.limiting_resource,
         tps_per_instance_at_band_middle=outcome.tps_per_instance_at_band_middle,
+        tps_per_instance_standard_error=outcome.tps_per_instance_standard_error,
         hourly_price_usd=facts.hourly_price_usd if facts is not None else None,
         price_source=facts.price_source if facts is not None else "",
+        image=model.images.get(outcome.instance_type),
+        image_digest=model.image_digests.get(outcome.instance_type),
         vcpus=facts.vcpus if facts is not None else None,
         gpus=facts.gpus if facts is not None else None,
         memory_gib=facts.memory_gib if facts is not None else None,
@@ -456,6 +510,8 @@ def _recommendation(
         hourly_cost_usd=hourly_cost,
         cost_per_million_usd=cost_per_million(hourly_cost, seen.achieved_tps),
         in_band=outcome.in_band,
+        model_latency_p99_standard_error=seen.model_latency_p99_standard_error,
+        periods=seen.samples // seen.instances_reporting if seen.instances_reporting else None,
         autoscaling=autoscaling.advise(
             instance_type=outcome.instance_type,
             instance_count=count,
@@ -557,7 +613,7 @@ def _iso(epoch: float | None) -> str | None:
 def _document(result: Result) -> dict[str, Any]:
     """The result as JSON holds it: figures rounded, no recommendation where there is none."""
     document: dict[str, Any] = result.model_dump(mode="json", exclude={"sizing": {"request"}})
-    document = _tidy(document)
+    document = tidy(document)
     document["sizing"]["request"] = result.sizing.request
     for candidate in document["candidates"]:
         if candidate["recommendation"] is None:
@@ -565,12 +621,12 @@ def _document(result: Result) -> dict[str, Any]:
     return document
 
 
-def _tidy(value: Any) -> Any:
+def tidy(value: Any) -> Any:
     """Numbers as they are worth reading: 3 decimals, and never under 4 significant digits."""
     if isinstance(value, dict):
-        return {key: _tidy(each) for key, each in value.items()}
+        return {key: tidy(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_tidy(each) for each in value]
+        return [tidy(each) for each in value]
     if isinstance(value, float):
         if not isfinite(value):
             return None

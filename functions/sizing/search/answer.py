@@ -65,6 +65,8 @@ class CandidateOutcome(BaseModel):
     limiting_resource: str | None = None
     #: Requests per second of one instance at the middle of the band, as measured (from the fit).
     tps_per_instance_at_band_middle: float | None = None
+    #: Its standard error.
+    tps_per_instance_standard_error: float | None = None
     #: Most of one instance within all limits, of latency and of what it can serve at all, with room
     #: for doubt; per second. Autoscaling must not go beyond.
     most_tps_per_instance: float | None = None
@@ -106,6 +108,7 @@ def verified(known: Known, count: int, reason: str) -> CandidateOutcome:
         in_band=band.min <= seen.utilization_percent <= band.max,
         limiting_resource=limiting,
         tps_per_instance_at_band_middle=_tps_at_middle(known, count),
+        tps_per_instance_standard_error=_tps_error(known, count),
         most_tps_per_instance=_most_tps(known, count),
         hourly_cost_usd=hourly_cost(known.seen.facts, count),
         diagnosis=diagnose(known, trial),
@@ -159,6 +162,7 @@ def too_many(known: Known, predicted: int | None, most: int) -> CandidateOutcome
         count_interval=None if predicted is None else _interval(known, predicted),
         limiting_resource=_limiting_resource(known, predicted),
         tps_per_instance_at_band_middle=_tps_at_middle(known, predicted or 1),
+        tps_per_instance_standard_error=_tps_error(known, predicted or 1),
         hourly_cost_usd=hourly_cost(known.seen.facts, predicted),
         diagnosis=diagnose(known, None),
     )
@@ -183,6 +187,7 @@ def left_open(known: Known, count: int | None, reason: str) -> CandidateOutcome:
         observation=trial.observation if trial else None,
         limiting_resource=_limiting_resource(known, good or count),
         tps_per_instance_at_band_middle=_tps_at_middle(known, good or count or 1),
+        tps_per_instance_standard_error=_tps_error(known, good or count or 1),
         hourly_cost_usd=hourly_cost(known.seen.facts, good or count),
         diagnosis=diagnose(known, trial),
     )
@@ -254,6 +259,15 @@ def _tps_at_middle(known: Known, count: int) -> float | None:
         return None
     middle = known.seen.request.target.utilization_percent.middle
     return known.prediction.utilization.tps_at(middle, count)
+
+
+def _tps_error(known: Known, count: int) -> float | None:
+    """Standard error of the same, requests per second."""
+    tps = _tps_at_middle(known, count)
+    if known.predicted is None or tps is None:
+        return None
+    middle = known.seen.request.target.utilization_percent.middle
+    return tps * known.prediction.utilization.error_at(middle, count)
 
 
 def _most_tps(known: Known, count: int) -> float | None:

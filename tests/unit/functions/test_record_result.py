@@ -63,7 +63,12 @@ def remembered(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], dict[st
         assert table == TABLE
         items[item["pk"], item["sk"]] = json.loads(json.dumps(item, allow_nan=False))
 
+    def newest(table: str, partition: str, *, newest_first: bool) -> list[dict[str, Any]]:
+        assert (table, newest_first) == (TABLE, True)
+        return [items[key] for key in sorted(items, reverse=True) if key[0] == partition]
+
     monkeypatch.setattr(sizing_table, "put", put)
+    monkeypatch.setattr(sizing_table, "items", newest)
     return items
 
 
@@ -352,3 +357,58 @@ def test_a_result_stands_without_the_history(
     answer, written = record(event_of(sample_sizings.ALL["sized"]()))
     assert answer["status"] == "SIZED"
     assert any("history" in note for note in result_in(written).notes)
+
+
+# --- Change -------------------------------------------------------------------------------------
+
+
+def on_another_day(**changes: Any) -> dict[str, Any]:
+    """The sized sample, sized anew."""
+    event = event_of(sample_sizings.sized())
+    event["sizing"] |= {
+        "sizing_id": "0123456789ab",
+        "started_at": event["sizing"]["started_at"] + 86_400,
+        **changes,
+    }
+    return event
+
+
+def test_a_result_is_put_beside_the_last_answer_to_the_same_question(record: Record) -> None:
+    _, written = record(event_of(sample_sizings.sized()))
+    first = result_in(written)
+    assert first.change is not None
+    assert first.change.kind == "first"
+    broken = event_of(sample_sizings.failed())  # which measured nothing to compare with
+    broken["sizing"] |= {"sizing_id": "broken", "started_at": sample_sizings.STARTED + 3_600}
+    _, written = record(broken)
+    assert result_in(written).change is None
+    for _ in range(2):  # the second time it meets itself in the history
+        _, written = record(on_another_day())
+        found = result_in(written).change
+        assert found is not None
+        assert found.kind == "unchanged"
+        assert found.previous is not None
+        assert found.previous.sizing_id == SIZING_ID
+        assert found.previous.instance_count == 8
+        assert found.previous.result_uri == f"s3://{BUCKET}/sizings/{SIZING_ID}/result.json"
+
+
+def test_another_question_is_not_compared(record: Record) -> None:
+    record(event_of(sample_sizings.sized()))
+    _, written = record(on_another_day(payload_fingerprint="of other payloads"))
+    found = result_in(written).change
+    assert found is not None
+    assert found.kind == "first"
+
+
+def test_a_result_stands_without_a_comparison(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "Query")
+
+    monkeypatch.setattr(sizing_table, "items", refuse)
+    _, written = record(event_of(sample_sizings.sized()))
+    result = result_in(written)
+    assert result.change is None
+    assert [note for note in result.notes if "compared with no earlier one" in note]

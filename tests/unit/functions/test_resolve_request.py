@@ -17,7 +17,8 @@ from resolve_request.app import handler
 from sizing.errors import AwsUnavailable, CostLimit, InvalidRequest, QuotaTooLow, TimeLimit
 from sizing.load_test.observation import LoadTestRecord
 from sizing.load_test.plan import LoadTestPlan
-from sizing.request.sizing import Sizing
+from sizing.request.sizing import SizedModel, Sizing
+from tests.unit.functions.conftest import ACCOUNT
 from tests.unit.functions.made_up import EXECUTION_ARN, SIZING_ID, STARTED_AT, a_request
 
 Client = Callable[[str], Any]
@@ -393,6 +394,44 @@ class TestPayloads:
         answered("s3", "HeadObject", lambda _: {"ContentLength": 200 * 1024 * 1024})
         message = refused(payloads={"s3_uri": f"s3://{BUCKET}/huge.jsonl"})
         assert "at most 104,857,600 are allowed" in message
+
+
+def sized_model(**changes: Any) -> SizedModel:
+    return Sizing.model_validate(resolve(**changes)["sizing"]).model
+
+
+class TestWhatIsSized:
+    def test_the_package_that_a_group_stands_for(self, aws: Client) -> None:
+        approved, _ = packages(aws, "Approved", "PendingManualApproval")
+        model = sized_model(model={"model_package_group": "sentiment"})
+        assert model.package_arn == approved
+        assert approved.endswith("/sentiment/1")
+        assert model.images == {"ml.m5.12xlarge": "image"}
+        assert sized_model(model={"model_package_arn": approved}) == model
+
+    def test_the_image_and_its_digest_as_the_registry_has_them(self, answered: Answered) -> None:
+        container = {"Image": "image:1", "ImageDigest": "sha256:" + "a" * 64}
+        package = {
+            "ModelPackageStatus": "Completed",
+            "InferenceSpecification": {"Containers": [container]},
+        }
+        answered("sagemaker", "DescribeModelPackage", lambda _: package)
+        arn = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:model-package/sentiment/7"
+        model = sized_model(model={"model_package_arn": arn})
+        assert model.image_digests == {"ml.m5.12xlarge": "sha256:" + "a" * 64}
+
+    def test_an_image_may_be_named_by_its_digest(self) -> None:
+        image = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/mine@sha256:{'b' * 64}"
+        model = sized_model(model={"container": {"image_uri": image}})
+        assert (model.package_arn, model.images) == (None, {"ml.m5.12xlarge": image})
+        assert model.image_digests == {"ml.m5.12xlarge": "sha256:" + "b" * 64}
+
+    def test_a_model_that_exists_may_be_a_package(self, answered: Answered) -> None:
+        arn = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:model-package/sentiment/7"
+        container = {"ModelPackageName": arn}
+        answered("sagemaker", "DescribeModel", lambda _: {"Containers": [container]})
+        model = sized_model(model={"model_name": "theirs"})
+        assert (model.package_arn, model.images) == (arn, {})
 
 
 def packages(aws: Client, *statuses: str) -> list[str]:

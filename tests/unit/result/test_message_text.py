@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from sizing.request.sizing import SizedModel
+from sizing.result.change import compare
 from sizing.result.failure import failure
+from sizing.result.history import outcome
 from sizing.result.message import (
     event_detail,
     message,
@@ -71,6 +74,42 @@ def test_the_message_begins_with_the_answer_and_its_cost() -> None:
     )
     assert facts["Report"].strip() == REPORT
     assert facts["Result"].strip() == RESULT
+
+
+ARN = "arn:aws:sagemaker:us-east-1:123456789012:model-package/sentiment/7"
+
+
+def regressed() -> Result:
+    """The sized sample of a package's version 7, beside a better one."""
+    model = SizedModel(package_arn=ARN, images={"ml.m5.12xlarge": "repository:tag"})
+    made = sample_sizings.sized()
+    assert made.sizing is not None
+    made = dataclasses.replace(made, sizing=made.sizing.model_copy(update={"model": model}))
+    result = result_of(made)
+    before = outcome(result).model_copy(
+        update={"sizing_id": "other", "instance_count": 7, "least_count": 7, "most_count": 7}
+    )
+    before = before.model_copy(update={"hourly_cost_usd": 19.36})
+    return result.model_copy(update={"change": compare(before, outcome(result), 5.0)})
+
+
+def test_people_are_told_what_was_sized_and_what_changed() -> None:
+    result = regressed()
+    assert subject(result).startswith("SIZED, regressed: 8 x ml.m5.12xlarge for ")
+    lines = message(result, result_uri=RESULT, report_uri=REPORT).splitlines()
+    facts = dict(line.split(":", 1) for line in lines[2:])
+    assert facts["Model"].endswith(f", version 7 ({ARN}), image repository:tag")
+    assert facts["Change"].strip() == (
+        f"regressed since other of {result.sizing.finished_at}: cost per hour +14.3 %, "
+        "instances 7, now 8"
+    )
+
+
+def test_the_subject_of_the_same_again_says_no_more() -> None:
+    result = result_of(sample_sizings.sized())
+    same = result.model_copy(update={"change": compare(outcome(result), outcome(result), 5.0)})
+    assert subject(same).startswith("SIZED: 8 x ")
+    assert "unchanged since 3f2a9c1b7d4e" in message(same, result_uri=RESULT, report_uri=REPORT)
 
 
 def test_a_rate_short_of_the_target_is_named_as_it_was() -> None:
