@@ -97,6 +97,7 @@ def patches(endpoints: Endpoints) -> Iterator[Patch]:
         ("create_endpoint_config", "endpoint_configs", "endpoint configuration"),
     ):
         yield Patch(backend, name, _unique(vars(backend)[name], store, kind))
+    yield Patch(backend, "update_model_package", _keeping(vars(backend)["update_model_package"]))
     yield Patch(backend, "create_endpoint", partialmethod(_create_endpoint, endpoints))
     yield Patch(backend, "describe_endpoint", partialmethod(_describe_endpoint, endpoints))
     yield Patch(backend, "list_endpoints", partialmethod(_list_endpoints, endpoints))
@@ -115,6 +116,34 @@ def _any_instance_type(_self: Any, instance_type: str) -> None:
 
 
 _resource_from_arn = vars(SageMakerModelBackend)["_get_resource_from_arn"]
+
+
+def _keeping(update: Callable[..., str]) -> Callable[..., str]:
+    """UpdateModelPackage that keeps what it is not told to change, as on AWS."""
+
+    def kept(
+        backend: SageMakerModelBackend,
+        model_package_arn: str,
+        model_approval_status: str | None,
+        approval_description: str | None,
+        customer_metadata_properties: Mapping[str, str] | None,
+        *others: Any,
+        **more: Any,
+    ) -> str:
+        names = backend.model_package_name_mapping
+        package = backend.model_packages.get(names.get(model_package_arn, model_package_arn))
+        properties = getattr(package, "customer_metadata_properties", None) or {}
+        return update(
+            backend,
+            model_package_arn,
+            model_approval_status or getattr(package, "model_approval_status", None),
+            approval_description or getattr(package, "approval_description", None),
+            {**properties, **(customer_metadata_properties or {})},
+            *others,
+            **more,
+        )
+
+    return kept
 
 
 def _existing_resource(backend: Any, arn: str) -> Any:

@@ -19,6 +19,10 @@ _CONFIGS = {
     "sagemaker-runtime": Config(
         retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=2, read_timeout=57
     ),
+    # A result stands without its parameter.
+    "ssm": Config(
+        retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=3, read_timeout=5
+    ),
     # A bundled table answers when it doesn't: not worth a wait.
     "pricing": Config(
         retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=3, read_timeout=5

@@ -20,6 +20,8 @@ class Environment:
     cluster_arn: str
     #: Role that the models' containers run with.
     model_execution_role_arn: str
+    #: Whether results are also written into the metadata of the model packages they are of.
+    writes_package_metadata: bool
     region: str
     #: Whether all of AWS is embedded, on somebody's machine.
     local: bool
@@ -38,6 +40,7 @@ class Environment:
             table_name=os.environ["TABLE_NAME"],
             cluster_arn=os.environ["CLUSTER_ARN"],
             model_execution_role_arn=os.environ["MODEL_EXECUTION_ROLE_ARN"],
+            writes_package_metadata=os.environ["WRITE_PACKAGE_METADATA"] == "true",
             region=os.environ["AWS_REGION"],
             local="EMBEDDED_AWS" in os.environ,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ValidationError
 
-from aws import load_test_records, s3_documents, sizing_table
+from aws import load_test_records, model_packages, parameters, s3_documents, sizing_table
 from aws.availability import naming_unavailability
 from aws.environment import Environment
 from aws.telemetry import logger, publish
@@ -25,7 +25,7 @@ from sizing.clean_up import names
 from sizing.load_test.cost import sizing_cost
 from sizing.load_test.observation import LoadTestRecord
 from sizing.request.sizing import Sizing
-from sizing.result import change, history, message
+from sizing.result import change, events, history, message
 from sizing.result.failure import Failure, failure
 from sizing.result.result import Ending, Execution, Result, build_result, tidy
 from sizing.search.answer import Answer, Status
@@ -42,7 +42,11 @@ _NOT_COMPARED = (
     "The history could not be read, so this result is compared with no earlier one: the log of the "
     "function that records results says why."
 )
-_NO_REPORT = "The report could not be made: the log of the function that records results says why."
+_WHY = "the log of the function that records results says why."
+_NO_REPORT = f"The report could not be made: {_WHY}"
+_NOT_AN_ANSWER = f"The parameter with the group's answer could not be written: {_WHY}"
+_NOT_IN_REGISTRY = f"The model package's metadata could not be written: {_WHY}"
+_NOT_LATEST = f"The copy under latest/ could not be written: {_WHY}"
 
 
 @naming_unavailability
@@ -98,35 +102,38 @@ def _recorded(
     sizing: Sizing | None,
     records: Sequence[LoadTestRecord],
 ) -> dict[str, Any]:
-    """Write both files and the history; the result first, since it is what counts."""
-    bucket = Environment.read().results_bucket
+    """Write the result first, since it is what counts, then all that it can do without."""
+    environment = Environment.read()
     folder = names.sizing_folder(document["sizing"]["id"])
-    result_uri = _write_result(bucket, folder, document)
-    try:
-        _remember(document, sizing, records, result_uri)
-    except (BotoCoreError, ClientError, ValueError):
-        logger.exception("not in the history")
-        document["notes"].append(_NOT_IN_HISTORY)
-        _write_result(bucket, folder, document)
-    report_uri = None
-    try:
+    result_uri = _write_result(environment, folder, document)
+    page, report_uri = b"", None
+
+    def report() -> None:
+        nonlocal page, report_uri
         from report.page import render  # a report that can't even be imported is no worse
 
-        report_uri = s3_documents.write(
-            bucket,
-            folder + names.REPORT_FILE,
-            render(document, timelines).encode("utf-8", "replace"),
-            "text/html; charset=utf-8",
-        )
-    except Exception:  # noqa: BLE001 - the result stands without its report
-        logger.exception("no report")
-        document["notes"].append(_NO_REPORT)
-        _write_result(bucket, folder, document)
+        page = render(document, timelines).encode("utf-8", "replace")
+        report_uri = _write_report(environment, folder, page)
+
+    steps: tuple[tuple[Callable[[], None], str], ...] = (
+        (lambda: _remember(document, sizing, records, result_uri), _NOT_IN_HISTORY),
+        (report, _NO_REPORT),
+        (lambda: _answer(document, result_uri), _NOT_AN_ANSWER),
+        (lambda: _tell_registry(document, result_uri), _NOT_IN_REGISTRY),
+        (lambda: _latest(document, page), _NOT_LATEST),
+    )
+    for step, note in steps:
+        try:
+            step()
+        except Exception:  # noqa: BLE001 - the result stands without
+            logger.exception(note)
+            document["notes"].append(note)
+            _write_result(environment, folder, document)
 
     result = Result.model_validate(document)
     publish("SizingsFailed", float(result.status is Status.FAILED))
     logger.info("result recorded", extra={"status": result.status, "load_tests": len(timelines)})
-    detail = message.event_detail(result, result_uri=result_uri, report_uri=report_uri)
+    detail = events.finished(result, result_uri=result_uri, report_uri=report_uri)
     failed = result.status is Status.FAILED
     return {
         "status": str(result.status),
@@ -137,6 +144,39 @@ def _recorded(
         "detail": detail,
         "failure": {"error": detail["error"], "cause": detail["cause"]} if failed else None,
     }
+
+
+def _answer(document: Mapping[str, Any], result_uri: str) -> None:
+    """Write the answer of a model package group where infrastructure as code reads it."""
+    result = Result.model_validate(document)
+    answer = events.answer(result, result_uri)
+    if answer is None or result.model is None:
+        return
+    name = names.answer_parameter(Environment.read().name_prefix, result.model.key)
+    if name is not None:
+        parameters.write(name, answer, "The last answer of endpoint-sizer that meets its target")
+
+
+def _tell_registry(document: Mapping[str, Any], result_uri: str) -> None:
+    """Write the answer into the metadata of the model package, if the stack may."""
+    result = Result.model_validate(document)
+    arn = result.model.package_arn if result.model is not None else None
+    if arn is not None and Environment.read().writes_package_metadata and _is_answer(result):
+        model_packages.describe_in_registry(arn, events.package_metadata(result, result_uri))
+
+
+def _latest(document: Mapping[str, Any], page: bytes) -> None:
+    """Write an answer a second time, under its model's name."""
+    result = Result.model_validate(document)
+    if result.model is not None and _is_answer(result):
+        environment, folder = Environment.read(), names.latest_folder(result.model.key)
+        _write_result(environment, folder, document)
+        if page:
+            _write_report(environment, folder, page)
+
+
+def _is_answer(result: Result) -> bool:
+    return change.is_answer(result.status)
 
 
 def _compare(document: dict[str, Any], sizing: Sizing | None) -> None:
@@ -179,9 +219,15 @@ def _remember(
     sizing_table.put(environment.table_name, summary.item())
 
 
-def _write_result(bucket: str, folder: str, document: Mapping[str, Any]) -> str:
+def _write_result(environment: Environment, folder: str, document: Mapping[str, Any]) -> str:
     content = json.dumps(document, indent=_INDENT, allow_nan=False).encode()
-    return s3_documents.write(bucket, folder + names.RESULT_FILE, content, "application/json")
+    key = folder + names.RESULT_FILE
+    return s3_documents.write(environment.results_bucket, key, content, "application/json")
+
+
+def _write_report(environment: Environment, folder: str, page: bytes) -> str:
+    key = folder + names.REPORT_FILE
+    return s3_documents.write(environment.results_bucket, key, page, "text/html; charset=utf-8")
 
 
 def _read(model: type[_Model], value: object, what: str, notes: list[str]) -> _Model | None:

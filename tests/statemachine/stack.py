@@ -446,6 +446,7 @@ def stack_under_test(
     usual = {
         "wait_scale": WAIT_SCALE,
         "image": image,
+        "parameters": {"WritePackageMetadata": "true"},
         # The made-up load tests are of that time, and what they leave must not be too old.
         "metrics_clock": lambda: stub_task.LONG_AGO,
     }

@@ -712,6 +712,13 @@ def test_an_approved_package_is_sized_with_its_groups_profile(
     [sizing] = stack.executions("SizingStateMachine")[:1]
     described = stack.aws.client("stepfunctions").describe_execution(executionArn=sizing)
     assert json.loads(described["input"])["model"] == {"model_package_arn": package}
+    # Where the answer is found by the group's name, and by the package's.
+    ssm, sagemaker = stack.aws.client("ssm"), stack.aws.client("sagemaker")
+    answer = ssm.get_parameter(Name="/endpoint-sizer/answers/model")["Parameter"]["Value"]
+    assert json.loads(answer)["package_arn"] == package
+    written = sagemaker.describe_model_package(ModelPackageName=package)
+    assert written["CustomerMetadataProperties"]["endpoint-sizer:instance-count"] == "2"
+    assert written["ModelApprovalStatus"] == "Approved"
 
 
 def test_an_approved_package_without_a_profile_is_skipped(stack: StackUnderTest) -> None:

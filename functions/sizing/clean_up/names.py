@@ -62,6 +62,20 @@ def sizing_folder(sizing: str) -> str:
     return f"sizings/{sizing}/"
 
 
+def latest_folder(model_key: str) -> str:
+    """Key prefix of a model's latest answer in the results bucket."""
+    return f"latest/{model_key}/"
+
+
+def answer_parameter(prefix: str, model_key: str) -> str | None:
+    """Name of the SSM parameter with a model package group's answer; None for another model.
+
+    Of a group of another account or region, these stand before its name.
+    """
+    group = model_key.removeprefix("model_package_group/")
+    return None if group == model_key else f"/{prefix}/answers/{group.replace(':', '/')}"
+
+
 def load_test_folder(sizing: str, load_test_id: str) -> str:
     """Key prefix of a load test's files in the results bucket."""
     return f"{sizing_folder(sizing)}load-tests/{load_test_id}/"

@@ -12,12 +12,9 @@ from sizing.result.failure import RETRY_IN_WORDS
 from sizing.result.result import CandidateResult, Recommendation, Result
 from sizing.search.answer import CandidateStatus, Status
 
-EVENT_SOURCE = "endpoint-sizer"
-EVENT_DETAIL_TYPE = "Endpoint Sizing Finished"
-
 #: SNS takes subjects of less than 100 ASCII characters, without line breaks.
 _LONGEST_SUBJECT = 99
-#: EventBridge takes entries of 256 KB; rules and people need no more than this of a sentence.
+#: People need no more than this of a sentence.
 _LONGEST_SENTENCE = 1000
 _LABEL_WIDTH = 13
 
@@ -30,18 +27,18 @@ def model_label(request: object) -> str:
     for kind, value in model.items():
         if isinstance(value, str) and value:
             name = value.rpartition(":model-package/")[2] if kind.endswith("_arn") else value
-            return _one_line(name, 200)
+            return one_line(name, 200)
         if isinstance(value, Mapping):
             named = value.get("model_id") or value.get("image_uri")
             if isinstance(named, str):
-                return _one_line(named, 200)
+                return one_line(named, 200)
     return "unknown model"
 
 
 def sentence(result: Result) -> str:
     """The answer in a sentence."""
     if result.recommendation is not None:
-        return _recommended(result.recommendation, _target_tps(result.sizing.request))
+        return _recommended(result.recommendation, target_tps(result.sizing.request))
     if result.status is Status.DRY_RUN:
         return _estimated(result)
     if result.status is Status.TARGET_NOT_MET:
@@ -72,7 +69,7 @@ def subject(result: Result) -> str:
     elif result.error is not None:
         head += f": {result.error.name}"
     text = f"{head} for {model}".encode("ascii", "replace").decode()
-    return _one_line(text, _LONGEST_SUBJECT)
+    return one_line(text, _LONGEST_SUBJECT)
 
 
 def message(result: Result, *, result_uri: str, report_uri: str | None) -> str:
@@ -104,34 +101,6 @@ def sized_model(result: Result) -> str:
     return text if image is None else f"{text}, image {image}"
 
 
-def event_detail(
-    result: Result, *, result_uri: str, report_uri: str | None
-) -> dict[str, str | int | float | bool | None]:
-    """Detail of the EventBridge event: what a rule may want to match, and where the rest is."""
-    seen = result.recommendation
-    return {
-        "sizing_id": result.sizing.id,
-        "status": str(result.status),
-        "model": model_label(result.sizing.request),
-        "reason": _one_line(result.reason, _LONGEST_SENTENCE),
-        "limit": result.limit,
-        "instance_type": seen.instance_type if seen else None,
-        "instance_count": seen.instance_count if seen else None,
-        "tps": seen.tps if seen else None,
-        "utilization_percent": seen.utilization_percent if seen else None,
-        "in_band": seen.in_band if seen else None,
-        "hourly_cost_usd": seen.hourly_cost_usd if seen else None,
-        "cost_per_million_usd": seen.cost_per_million_usd if seen else None,
-        "sizing_cost_usd": result.sizing.cost_usd,
-        "error": result.error.name if result.error else None,
-        "retry": str(result.error.retry) if result.error else None,
-        "cause": _one_line(result.error.cause, _LONGEST_SENTENCE) if result.error else None,
-        "execution_arn": result.sizing.execution_arn,
-        "result_uri": result_uri,
-        "report_uri": report_uri,
-    }
-
-
 def usd(amount: float | None) -> str:
     """An amount of money as it is read: cents, and more digits where cents would show nothing."""
     if amount is None:
@@ -151,16 +120,17 @@ def milliseconds(latency_ms: float | None) -> str:
     return f"{latency_ms:,.0f} ms" if latency_ms >= 100 else f"{latency_ms:.3g} ms"
 
 
-def _target_tps(request: object) -> float | None:
+def target_tps(request: object) -> float | None:
+    """The rate that a request of any shape asks for."""
     target = request.get("target") if isinstance(request, Mapping) else None
     tps = target.get("tps") if isinstance(target, Mapping) else None
     return tps if isinstance(tps, int | float) else None
 
 
-def _recommended(seen: Recommendation, target_tps: float | None) -> str:
+def _recommended(seen: Recommendation, target: float | None) -> str:
     # A rate that counts as served is named by the target: its last percent is chance.
-    met = target_tps is not None and seen.tps >= SERVED_SHARE * target_tps
-    tps = target_tps if target_tps is not None and met else seen.tps
+    met = target is not None and seen.tps >= SERVED_SHARE * target
+    tps = target if target is not None and met else seen.tps
     serve = "instance serves" if seen.instance_count == 1 else "instances serve"
     cost = ""
     if seen.hourly_cost_usd is not None:
@@ -230,7 +200,7 @@ def _candidate(candidate: CandidateResult) -> str:
         if candidate.hourly_cost_usd is not None:
             text += f", {usd(candidate.hourly_cost_usd)} per hour"
         text += "."
-    return _one_line(text, _LONGEST_SENTENCE)
+    return one_line(text, _LONGEST_SENTENCE)
 
 
 def _load_tests(result: Result) -> str:
@@ -260,6 +230,7 @@ def _joined(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
-def _one_line(text: str, longest: int) -> str:
+def one_line(text: str, longest: int) -> str:
+    """A text without line breaks and control characters, cut where it is longer."""
     text = re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()
     return text if len(text) <= longest else text[: longest - 3] + "..."

@@ -41,6 +41,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "TABLE_NAME": TABLE,
         "CLUSTER_ARN": CLUSTER,
         "MODEL_EXECUTION_ROLE_ARN": ROLE,
+        "WRITE_PACKAGE_METADATA": "false",
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "POWERTOOLS_SERVICE_NAME": "endpoint-sizer",

@@ -16,12 +16,17 @@ from hypothesis import strategies as st
 from aws import s3_documents, sizing_table
 from record_result.app import handler
 from sizing.clean_up import names
+from sizing.result.events import Answer as Said
 from sizing.result.result import Result
-from tests.unit.functions.conftest import BUCKET, EXECUTION, TABLE
+from tests.unit.functions.conftest import ACCOUNT, BUCKET, EXECUTION, TABLE
 from tests.unit.result import sample_sizings
 from tests.unit.result.sample_sizings import SIZING_ID, Made
 
 STATUSES = {"SIZED", "TARGET_NOT_MET", "FAILED", "DRY_RUN"}
+
+
+MODEL_KEY = "hugging_face/distilbert-base-uncased-finetuned-sst-2-english"
+LATEST = f"latest/{MODEL_KEY}/"
 
 
 def event_of(made: Made) -> dict[str, Any]:
@@ -130,7 +135,9 @@ def test_records_that_can_not_be_read_are_said_to_be_missing(record: Record) -> 
 
 
 def result_in(written: dict[str, bytes]) -> Result:
-    [content] = [each for key, each in written.items() if key.endswith("/result.json")]
+    [content] = [
+        each for key, each in written.items() if key.startswith("sizings/") and "result.json" in key
+    ]
     return Result.model_validate(json.loads(content))
 
 
@@ -149,7 +156,11 @@ def test_every_end_is_recorded(record: Record, name: str, status: str) -> None:
     made = sample_sizings.ALL[name]()
     answer, written = record(event_of(made))
     folder = names.sizing_folder(SIZING_ID if made.sizing else names.sizing_id(EXECUTION))
-    assert set(written) == {folder + "result.json", folder + "report.html"}
+    files = {folder + "result.json", folder + "report.html"}
+    if status in ("SIZED", "TARGET_NOT_MET"):
+        files |= {LATEST + "result.json", LATEST + "report.html"}
+        assert written[LATEST + "result.json"] == written[folder + "result.json"]
+    assert set(written) == files
     told = {"status", "result_uri", "report_uri", "subject", "message", "detail", "failure"}
     assert set(answer) == told
     detail = answer["detail"]
@@ -213,7 +224,7 @@ def test_a_result_stands_without_its_report(
     assert "could not be written" in answer["message"]
     [note] = result_in(written).notes
     assert note.startswith("The report could not be made")
-    assert list(written) == [f"sizings/{SIZING_ID}/result.json"]
+    assert set(written) == {f"sizings/{SIZING_ID}/result.json", LATEST + "result.json"}
 
 
 def test_a_lost_load_test_file_is_noted(record: Record) -> None:
@@ -412,3 +423,87 @@ def test_a_result_stands_without_a_comparison(
     result = result_in(written)
     assert result.change is None
     assert [note for note in result.notes if "compared with no earlier one" in note]
+
+
+# --- Where the answer goes ----------------------------------------------------------------------
+
+ARN = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:model-package/sentiment/7"
+
+
+def of_a_package(made: Made) -> dict[str, Any]:
+    """The same, of version 7 of the group ``sentiment``."""
+    event = event_of(made)
+    event["sizing"] |= {
+        "model_key": "model_package_group/sentiment",
+        "model": {"package_arn": ARN, "images": {"ml.m5.12xlarge": "repository:tag"}},
+    }
+    return event
+
+
+def test_a_groups_answer_is_a_parameter(aws: Callable[[str], Any]) -> None:
+    answer = handler(of_a_package(sample_sizings.sized()), LambdaContext())
+    parameter = aws("ssm").get_parameter(Name="/endpoint-sizer/answers/sentiment")["Parameter"]
+    said = Said.model_validate_json(parameter["Value"])
+    assert (said.instance_type, said.instance_count) == ("ml.m5.12xlarge", 8)
+    assert (said.package_arn, said.package_version) == (ARN, 7)
+    assert said.result_uri == answer["result_uri"]
+    assert said.autoscaling is not None
+    assert said.autoscaling["target_value"] == 7782.0
+    assert len(parameter["Value"]) < 1_000  # bytes; 4 KB are allowed
+
+
+def test_a_target_that_is_not_met_leaves_the_groups_answer_alone(
+    aws: Callable[[str], Any],
+) -> None:
+    handler(of_a_package(sample_sizings.sized()), LambdaContext())
+    name = "/endpoint-sizer/answers/sentiment"
+    before = aws("ssm").get_parameter(Name=name)["Parameter"]
+    unmet = of_a_package(sample_sizings.target_not_met())
+    unmet["sizing"]["sizing_id"] = "0123456789ab"
+    handler(unmet, LambdaContext())
+    assert aws("ssm").get_parameter(Name=name)["Parameter"] == before
+    latest = "latest/model_package_group/sentiment/result.json"
+    assert s3_documents.read_json(BUCKET, latest)["status"] == "TARGET_NOT_MET"
+
+
+def test_the_registry_is_told_if_the_stack_says_so(
+    answered: Any, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aws.parameters.write", lambda *_: None)
+    told = answered("sagemaker", "UpdateModelPackage", lambda _: {"ModelPackageArn": ARN})
+    record(of_a_package(sample_sizings.sized()))
+    assert told == []
+    monkeypatch.setenv("WRITE_PACKAGE_METADATA", "true")
+    answer, _ = record(of_a_package(sample_sizings.sized()))
+    [request] = told
+    assert request["ModelPackageArn"] == ARN
+    said = request["CustomerMetadataProperties"]
+    assert said["endpoint-sizer:instance-count"] == "8"
+    assert said["endpoint-sizer:result-uri"] == answer["result_uri"]
+    assert max(map(len, said.values())) <= 256
+    record(of_a_package(sample_sizings.failed()))
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    "place, note",
+    [
+        ("aws.parameters.write", "The parameter with the group's answer"),
+        ("aws.model_packages.describe_in_registry", "The model package's metadata"),
+    ],
+)
+def test_a_result_stands_without_being_told_everywhere(
+    record: Record, monkeypatch: pytest.MonkeyPatch, place: str, note: str
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "Write")
+
+    monkeypatch.setenv("WRITE_PACKAGE_METADATA", "true")
+    monkeypatch.setattr("aws.parameters.write", lambda *_: None)
+    monkeypatch.setattr("aws.model_packages.describe_in_registry", lambda *_: None)
+    monkeypatch.setattr(place, refuse)
+    answer, written = record(of_a_package(sample_sizings.sized()))
+    assert answer["status"] == "SIZED"
+    [said] = result_in(written).notes
+    assert said.startswith(note)
+    assert said in answer["message"]

@@ -17,6 +17,7 @@ from sizing.load_test.observation import (
     Workers,
 )
 from sizing.load_test.plan import Purpose
+from sizing.request.model_key import model_key
 from sizing.request.request import parse_request
 from sizing.request.sizing import Sizing
 from sizing.result.failure import Failure, failure
@@ -114,6 +115,7 @@ def sizing_of(data: dict[str, Any]) -> Sizing:
         region="us-east-1",
         request=parsed,
         candidates=tuple(FACTS[each] for each in parsed.instance_types),
+        model_key=model_key(parsed.model, account="123456789012", region="us-east-1"),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from sizing.result.change import compare
 from sizing.result.failure import failure
 from sizing.result.history import outcome
 from sizing.result.message import (
-    event_detail,
     message,
     milliseconds,
     model_label,
@@ -138,26 +136,6 @@ def test_a_missing_report_is_said() -> None:
 def test_messages_stay_short_whatever_the_cause() -> None:
     made = dataclasses.replace(sample_sizings.failed(), failure=failure("X", "y" * 200_000))
     assert len(text_of(made).encode()) < 20_000
-
-
-def test_events_hold_what_rules_match() -> None:
-    detail = event_detail(result_of(sample_sizings.sized()), result_uri=RESULT, report_uri=REPORT)
-    assert detail["status"] == "SIZED"
-    assert (detail["instance_type"], detail["instance_count"]) == ("ml.m5.12xlarge", 8)
-    assert (detail["error"], detail["cause"]) == (None, None)
-
-
-@pytest.mark.parametrize("make", sample_sizings.ALL.values(), ids=sample_sizings.ALL)
-def test_events_are_flat_and_small(make: Any) -> None:
-    detail = event_detail(result_of(make()), result_uri=RESULT, report_uri=None)
-    assert len(json.dumps(detail)) < 5000
-    assert not any(isinstance(value, dict | list) for value in detail.values())
-
-
-def test_a_failed_sizings_event_names_the_error() -> None:
-    detail = event_detail(result_of(sample_sizings.failed()), result_uri=RESULT, report_uri=REPORT)
-    assert (detail["error"], detail["cause"]) == ("LoadTestFailed", "worker 1 of 2 went silent")
-    assert detail["instance_count"] is None
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,15 @@ def test_only_what_has_no_name_of_ours_is_allowed_everywhere(template):
 
 
 def test_whatever_changes_sagemaker_is_bound_to_the_prefix(template):
-    reading = ("sagemaker:Describe", "sagemaker:List")
+    """But the metadata of a package, which is the user's own, and only if the stack says so."""
+    reading = ("sagemaker:Describe", "sagemaker:List", "sagemaker:UpdateModelPackage")
+    (metadata,) = (
+        statement
+        for policy in template["Resources"]["RecordResultRole"]["Properties"]["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "sagemaker:UpdateModelPackage" in json.dumps(statement)
+    )
+    assert metadata["Fn::If"][0] == "WritesPackageMetadata"
     for name in roles(template):
         for statement in statements(template, name):
             actions = [each for each in as_list(statement["Action"]) if "sagemaker:" in each]
