@@ -87,11 +87,19 @@ demo-real: $(VENV)/.local ## the same with a real model server, examples/real, w
 # of all of them must cover what tests/conftest.py says.
 .PHONY: test
 test: $(VENV)/.test ## run all tests, and say what they cover; ARGS="-k name" goes to pytest
-	@exec $(VENV)/bin/python -m pytest -n 3 --dist worksteal -m "not examples" --cov --cov-report= $(ARGS)
+	@exec $(VENV)/bin/python -m pytest -n 3 --dist worksteal -m "not examples and not browser" --cov --cov-report= $(ARGS)
 
 .PHONY: examples
 examples: $(VENV)/.test ## size examples/arithmetic/ under real load, side by side, and check the answers
 	@exec $(VENV)/bin/python -m pytest -m examples $(ARGS)
+
+$(VENV)/.browser: requirements/browser.txt $(VENV)/.test
+	$(INSTALL) -r $<
+	@touch $@
+
+.PHONY: browser
+browser: $(VENV)/.browser ## look at the report in Chromium, where there is one
+	@exec $(VENV)/bin/python -m pytest -m browser $(ARGS)
 
 .PHONY: faults
 faults: $(VENV)/.test ## everything that can go wrong, and that nothing is left: ARGS="--only CreateModel"
@@ -137,7 +145,7 @@ lock: $(VENV)/.uv ## write requirements/*.txt anew from *.in; UPGRADE=1 takes ne
 	for each in uv deploy checkov real step_functions_sdk; do lock $$each; done; \
 	lock test pyproject.toml; \
 	for each in functions locust sagemaker; do lock $$each -c requirements/test.txt; done; \
-	for each in local lint plot; do lock $$each pyproject.toml -c requirements/test.txt; done
+	for each in local lint plot browser; do lock $$each pyproject.toml -c requirements/test.txt; done
 
 # An environment of its own: the SDK takes 700 MB, and only this target needs all of it.
 SAGEMAKER := .venv-sagemaker

@@ -1,16 +1,21 @@
-"""The report's plots, as Plotly figures without colours of the page: the page adds those."""
+"""The report's plots as plain data: what is drawn, not how it looks. ``draw.js`` draws it.
+
+A figure is ``{"x": axis, "panels": [panel, ...], "spans": [...], "together": bool}``. Panels lie
+one under the other and share the x axis; spans are stretches of it; ``together`` asks for all that
+is at one x when it is pointed at. A colour is a name of ``report.css`` and means one thing in the
+whole page: ``type-0`` to ``type-9`` a candidate, ``client`` what the load generator saw, ``errors``
+failed requests, ``offered`` what was asked for. A series without an ``x``, ``marks`` or ``text``
+of its own has the figure's ``shared`` ones.
+"""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import floor, log10
 from typing import Any
 
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
-
-from report.timeline import Timeline
+from report.timeline import Second, Timeline
 from sizing.catalogue.instance import InstanceFacts
 from sizing.load_test.observation import LoadTestRecord, Observation
 from sizing.load_test.plan import Purpose
@@ -21,35 +26,19 @@ from sizing.result.result import CandidateResult, LoadTestResult, Result
 from sizing.search.prediction import Prediction, predict
 from sizing.search.seen import see
 
-#: One colour a candidate; told apart on white and on black, and without red and green.
-CANDIDATE_COLOURS = (
-    "#2f6fde",
-    "#e07b00",
-    "#009e8e",
-    "#9a5be0",
-    "#d1477a",
-    "#7a8a1c",
-    "#3aa3c9",
-    "#a0664a",
-    "#6b7280",
-    "#c9a200",
-)
-_BAND_FILL = "rgba(30, 160, 90, 0.16)"
-_WINDOW_FILL = "rgba(128, 140, 160, 0.20)"
-_BURST_FILL = "rgba(128, 140, 160, 0.09)"
-_MODEL_SHADES = {"p50": "#9cc0f5", "p90": "#5b93ea", "p99": "#2b66d1"}
-_CLIENT = "#e07b00"
-_ERRORS = "#d13438"
-_OFFERED = "#8a93a3"
-_ACHIEVED = "#2f6fde"
-
-_HEIGHT = 430
+#: Colours that ``report.css`` has for candidates.
+CANDIDATE_COLOURS = 10
 _FIT_POINTS = 60
 _MOST_UTILIZATION = 100.0
 #: A logarithmic axis where the largest latency is this many times the smallest.
 _LOG_RATIO = 30.0
+#: Room over the highest value of an axis, as a factor.
+_HEADROOM = 1.08
 #: Window labels would overlap beyond this many steps in one plot.
 _MOST_LABELS = 12
+_DIGITS = 4
+
+Figure = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +50,7 @@ class Plot:
     #: What it shows in words, for those who can't see it.
     alt: str
     caption: str
-    figure: dict[str, Any]
+    figure: Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +62,17 @@ class _Point:
     def tps_per_instance(self) -> float:
         return self.seen.achieved_tps / self.load_test.instance_count
 
+    @property
+    def mark(self) -> str:
+        if not usable(self.seen):
+            return "cross"
+        return "open" if self.load_test.purpose is Purpose.BASELINE else "full"
+
+
+def colour_of(number: int) -> str:
+    """The colour of a candidate, by its place in the request."""
+    return f"type-{number % CANDIDATE_COLOURS}"
+
 
 def utilization_plot(result: Result, request: Request | None) -> Plot | None:
     """Utilization against TPS per instance: all observations of all candidates.
@@ -82,98 +82,72 @@ def utilization_plot(result: Result, request: Request | None) -> Plot | None:
         request: Its request, if that is valid; it gives the band.
     """
     band = request.target.utilization_percent if request is not None else None
-    figure, described = go.Figure(), []
-    for candidate, colour in _coloured(result):
+    series: list[Figure] = []
+    described, highest = [], _MOST_UTILIZATION
+    for number, candidate in enumerate(result.candidates):
         points = list(_points(candidate))
         if not points:
             continue
         described.append(_described(candidate, points))
-        for trace in _utilization_traces(candidate, points, colour, request):
-            figure.add_trace(trace)
+        highest = max(highest, *(point.seen.utilization_percent * 1.05 for point in points))
+        series += _utilization_series(candidate, points, colour_of(number), request)
     if not described:
         return None
-    highest = max(
-        point.seen.utilization_percent for each in result.candidates for point in _points(each)
-    )
-    _lay_out(figure, x="requests per second and instance", y="utilization, percent")
-    figure.update_yaxes(range=[0, max(_MOST_UTILIZATION, highest * 1.05)], ticksuffix=" %")
-    figure.update_xaxes(rangemode="tozero")
-    if band is not None:
-        figure.add_hrect(
-            y0=band.min,
-            y1=band.max,
-            fillcolor=_BAND_FILL,
-            line_width=0,
-            layer="below",
-            annotation_text=f"band {band.min:g}-{band.max:g} %",
-            annotation_position="top left",
-        )
-    _mark_answer(figure, result)
-    band_text = f" The band is {band.min:g} to {band.max:g} %." if band is not None else ""
+    panel = {
+        "label": "utilization, percent",
+        "unit": " %",
+        "min": 0,
+        "max": _short(highest),
+        "bands": [{"from": band.min, "to": band.max, "label": f"band {band.min:g}-{band.max:g} %"}]
+        if band is not None
+        else [],
+        "series": series,
+        "notes": _answer_note(result),
+    }
     return Plot(
         id="utilization",
         title="Utilization against load",
         alt="Scatter plot of utilization against requests per second and instance. "
         + " ".join(described)
-        + band_text,
+        + (f" The band is {band.min:g} to {band.max:g} %." if band is not None else ""),
         caption="Open circles are steps on one instance (baseline), filled ones steps on the "
         "scaled-out endpoint (verify), crosses steps whose figures were not used. The line is the "
         "fit that the search predicts with.",
-        figure=_plain(figure),
+        figure=_figure("requests per second and instance", [panel]),
     )
 
 
-def _utilization_traces(
+def _utilization_series(
     candidate: CandidateResult, points: Sequence[_Point], colour: str, request: Request | None
-) -> Iterator[Any]:
-    name = _label(candidate.instance_type)
-    yield go.Scatter(
-        x=[point.tps_per_instance for point in points],
-        y=[point.seen.utilization_percent for point in points],
-        mode="markers",
-        name=name,
-        legendgroup=name,
-        marker={
-            "color": colour,
-            "size": 11,
-            "symbol": [_symbol(point) for point in points],
-            "line": {"width": 2, "color": colour},
-        },
-        text=[_hover(candidate, point) for point in points],
-        hovertemplate="%{text}<extra></extra>",
-    )
-    line = _fit_line(candidate, points, request) if request is not None else None
-    if line is not None:
-        yield go.Scatter(
-            x=line[0],
-            y=line[1],
-            mode="lines",
-            name=f"{name} fit",
-            legendgroup=name,
-            showlegend=False,
-            line={"color": colour, "width": 1.5, "dash": "dot"},
-            hoverinfo="skip",
-        )
-
-
-def _symbol(point: _Point) -> str:
-    if not usable(point.seen):
-        return "x-thin"
-    return "circle-open" if point.load_test.purpose is Purpose.BASELINE else "circle"
+) -> Iterator[Figure]:
+    fit = _fit_line(candidate, points, request) if request is not None else None
+    named = {"name": candidate.instance_type, "colour": colour}
+    if fit is not None:
+        xs, ys = fit
+        yield {**named, "dash": "dot", "x": _shortened(xs), "y": _shortened(ys)}
+    yield {
+        **named,
+        "x": _shortened(point.tps_per_instance for point in points),
+        "y": _shortened(point.seen.utilization_percent for point in points),
+        "line": False,
+        "marks": [point.mark for point in points],
+        "text": [_hover(candidate, point) for point in points],
+    }
 
 
 def _hover(candidate: CandidateResult, point: _Point) -> str:
     seen = point.seen
-    return _label(
-        f"{point.load_test.instance_count} x {candidate.instance_type}, {point.load_test.purpose}"
-    ) + (
-        f"<br>{rate(seen.achieved_tps)} of {rate(seen.offered_tps)} requests/s, "
-        f"{rate(point.tps_per_instance)} per instance"
-        f"<br>{seen.utilization_percent:.1f} % {_label(seen.utilization_resource)}"
-        f"<br>p99 {milliseconds(seen.model_latency_ms.p99)} model, "
-        f"{milliseconds(seen.client_latency_ms.p99)} client"
-        f"<br>{seen.error_percent:.3g} % errors"
-        f"<br>{_label(str(seen.verdict or 'no verdict'))}"
+    return "\n".join(
+        (
+            f"{point.load_test.instance_count} x {candidate.instance_type}, "
+            f"{point.load_test.purpose}",
+            f"{rate(seen.achieved_tps)} of {rate(seen.offered_tps)} requests/s, "
+            f"{rate(point.tps_per_instance)} per instance",
+            f"{seen.utilization_percent:.1f} % {seen.utilization_resource}",
+            f"p99 {milliseconds(seen.model_latency_ms.p99)} model, "
+            f"{milliseconds(seen.client_latency_ms.p99)} client",
+            f"{seen.error_percent:.2f} % errors, {seen.verdict or 'no verdict'}",
+        )
     )
 
 
@@ -216,67 +190,50 @@ def _predicted(candidate: CandidateResult, request: Request) -> Prediction | Non
     return predict(see(request, facts, records))
 
 
-def _mark_answer(figure: Any, result: Result) -> None:
+def _answer_note(result: Result) -> list[Figure]:
     answer = result.recommendation
     if answer is None:
-        return
+        return []
     count = answer.instance_count
-    figure.add_annotation(
-        x=answer.tps / count,
-        y=answer.utilization_percent,
-        text=f"<b>{count} instance{'' if count == 1 else 's'}: "
-        f"{answer.utilization_percent:.1f} %</b>",
-        showarrow=True,
-        arrowhead=0,
-        standoff=8,
-        ax=24,
-        ay=58,
-    )
+    return [
+        {
+            "x": _short(answer.tps / count),
+            "y": _short(answer.utilization_percent),
+            "text": f"{count} instance{'' if count == 1 else 's'}: "
+            f"{answer.utilization_percent:.1f} %",
+        }
+    ]
 
 
 def latency_plot(candidate: CandidateResult, *, limit_ms: float | None, number: int) -> Plot | None:
-    """Latency of a candidate against TPS per instance: the model's, and the client's."""
+    """Latency of a candidate against TPS per instance: the model's, and the client's.
+
+    Args:
+        candidate: The candidate.
+        limit_ms: The request's limit of the model's p99.
+        number: Its place in the request.
+    """
     points = sorted(
         (point for point in _points(candidate) if point.seen.invalid is None),
         key=lambda point: point.tps_per_instance,
     )
-    if not points:
-        return None
-    figure = go.Figure()
-    values: list[float] = []
-    for name, colour, dash, latency in _latency_lines(points):
-        values += [value for value in latency if value is not None]
-        figure.add_trace(
-            go.Scatter(
-                x=[point.tps_per_instance for point in points],
-                y=latency,
-                mode="lines+markers",
-                name=name,
-                line={"color": colour, "width": 2, "dash": dash},
-                marker={
-                    "size": 8,
-                    "symbol": [_symbol(point) for point in points],
-                    "line": {"width": 2, "color": colour},
-                },
-                text=[_hover(candidate, point) for point in points],
-                hovertemplate="%{text}<extra></extra>",
-            )
-        )
+    series = list(_latency_series(points, colour_of(number)))
+    values = [value for each in series for value in each["y"] if value is not None]
     if not values:
         return None
-    _lay_out(figure, x="requests per second and instance", y="latency, milliseconds")
     logarithmic = min(values) > 0 and max(values) / min(values) > _LOG_RATIO
-    if logarithmic:
-        figure.update_yaxes(type="log", dtick=1)
-    else:
-        figure.update_yaxes(rangemode="tozero")
-    if limit_ms is not None:
-        figure.add_hline(
-            y=limit_ms,
-            line={"color": _ERRORS, "width": 1.5, "dash": "dash"},
-            annotation_text=f"limit for the model's p99: {milliseconds(limit_ms)}",
-            annotation_position="top left",
-        )
+    values += [limit_ms] if limit_ms is not None else []
+    panel = {
+        "label": "latency, milliseconds",
+        "unit": " ms",
+        "log": logarithmic,
+        "min": _short(min(values) / _HEADROOM) if logarithmic else 0,
+        "max": _short(max(values) * _HEADROOM),
+        "limits": [{"y": limit_ms, "label": f"limit of the model's p99: {milliseconds(limit_ms)}"}]
+        if limit_ms is not None
+        else [],
+        "series": series,
+    }
     first, last = points[0], points[-1]
     return Plot(
         id=f"latency-{number}",
@@ -285,143 +242,149 @@ def latency_plot(candidate: CandidateResult, *, limit_ms: float | None, number: 
         f"{candidate.instance_type}: the model's 99th percentile goes from "
         f"{milliseconds(first.seen.model_latency_ms.p99)} at {rate(first.tps_per_instance)} to "
         f"{milliseconds(last.seen.model_latency_ms.p99)} at {rate(last.tps_per_instance)}.",
-        caption="ModelLatency as CloudWatch reports it, and the client's latency from the moment "
-        "a request was due" + (", on a logarithmic scale." if logarithmic else "."),
-        figure=_plain(figure),
+        caption="ModelLatency as CloudWatch reports it, in the candidate's colour, and the latency "
+        "at the client from the moment a request was due"
+        + (", on a logarithmic scale." if logarithmic else "."),
+        figure=_figure(
+            "requests per second and instance",
+            [panel],
+            from_zero=False,
+            shared={
+                "x": [_short(point.tps_per_instance) for point in points],
+                "marks": [point.mark for point in points],
+                "text": [_hover(candidate, point) for point in points],
+            },
+        ),
     )
 
 
-def _latency_lines(
-    points: Sequence[_Point],
-) -> Iterator[tuple[str, str, str, list[float | None]]]:
-    for name, colour in _MODEL_SHADES.items():
-        yield (
-            f"model {name}",
-            colour,
-            "solid",
-            [getattr(point.seen.model_latency_ms, name) for point in points],
-        )
-    for name, dash in (("p50", "dot"), ("p99", "dash")):
-        yield (
-            f"client {name}",
-            _CLIENT,
-            dash,
-            [getattr(point.seen.client_latency_ms, name) for point in points],
-        )
+def _latency_series(points: Sequence[_Point], colour: str) -> Iterator[Figure]:
+    """Percentiles of the model and of the client; the higher one is, the fuller its line."""
+    for whose, shade, names in (
+        ("model", colour, ("p50", "p90", "p99")),
+        ("client", "client", ("p50", "p99")),
+    ):
+        for name in names:
+            latencies = [getattr(point.seen, f"{whose}_latency_ms") for point in points]
+            yield {
+                "name": f"{whose} {name}",
+                "colour": shade,
+                "dash": {"p50": "dot", "p90": "dash"}.get(name),
+                "y": _shortened(getattr(each, name) for each in latencies),
+            }
 
 
 def timeline_plot(
-    candidate: CandidateResult, load_test: LoadTestResult, timeline: Timeline, *, number: int
+    candidate: CandidateResult,
+    load_test: LoadTestResult,
+    timeline: Timeline,
+    *,
+    number: int,
+    colour: str,
 ) -> Plot | None:
-    """A load test over time: rates above, latency at the client below."""
+    """A load test over time: rates, latency at the client, and failed requests if there were any.
+
+    The axes are those of the steps: a burst, which is there to saturate, would flatten them.
+    """
     seconds = timeline.seconds
     if not seconds:
         return None
     start = seconds[0].t
-    figure = make_subplots(
-        rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.07, row_heights=[0.58, 0.42]
+    calm = [not _in_burst(each, timeline) for each in seconds]
+    calm = calm if any(calm) else [True] * len(seconds)
+    rates = _panel(
+        "requests per second",
+        "/s",
+        calm,
+        [
+            ("offered", "offered", "dash", [each.offered_tps for each in seconds]),
+            ("achieved", colour, None, [each.achieved_tps for each in seconds]),
+        ],
     )
-    xs = [each.t - start for each in seconds]
-    rates: tuple[tuple[str, str, str, list[float | None]], ...] = (
-        ("achieved", _ACHIEVED, "linear", [each.achieved_tps for each in seconds]),
-        ("offered", _OFFERED, "hv", [each.offered_tps for each in seconds]),
-        ("errors", _ERRORS, "linear", [each.error_tps for each in seconds]),
+    latency = _panel(
+        "client latency, ms",
+        " ms",
+        calm,
+        [
+            ("client p50", "client", "dot", [each.p50_ms for each in seconds]),
+            ("client p99", "client", None, [each.p99_ms for each in seconds]),
+        ],
     )
-    for name, colour, shape, ys in rates:
-        if name == "errors" and not any(ys):
-            continue
-        figure.add_trace(
-            go.Scatter(
-                x=xs,
-                y=ys,
-                mode="lines",
-                name=name,
-                line={
-                    "color": colour,
-                    "width": 2,
-                    "shape": shape,
-                    "dash": "dot" if name == "offered" else "solid",
-                },
-                hovertemplate=f"%{{y:.4~g}}/s {name}<extra></extra>",
-            ),
-            row=1,
-            col=1,
-        )
-    for name, colour, ys in (
-        ("p50", _MODEL_SHADES["p50"], [each.p50_ms for each in seconds]),
-        ("p99", _CLIENT, [each.p99_ms for each in seconds]),
-    ):
-        figure.add_trace(
-            go.Scatter(
-                x=xs,
-                y=ys,
-                mode="lines",
-                name=f"client {name}",
-                line={"color": colour, "width": 2},
-                hovertemplate=f"%{{y:.4~g}} ms {name}<extra></extra>",
-            ),
-            row=2,
-            col=1,
-        )
-    _lay_out(figure, x="seconds from the start", y="requests per second")
-    figure.update_layout(hovermode="x unified")
-    figure.update_xaxes(title_text="", row=1, col=1)
-    figure.update_xaxes(hoverformat=".0f")
-    figure.update_yaxes(rangemode="tozero")
-    figure.update_yaxes(title_text="milliseconds", row=2, col=1)
-    _shade_windows(figure, load_test, timeline, start)
+    panels = [rates, {**latency, "height": 0.7}]
+    errors = [each.error_tps for each in seconds]
+    if any(errors):
+        failed: list[_Line] = [("failed", "errors", None, errors)]
+        every = _panel("failed per second", "/s", [True] * len(errors), failed)
+        panels.append({**every, "height": 0.4})
     return Plot(
         id=f"timeline-{number}",
         title=f"{load_test.instance_count} x {candidate.instance_type}, {load_test.purpose}",
         alt=_timeline_alt(load_test, timeline),
         caption="Shaded: the steady windows that the figures are taken from, with the offered "
-        "rate. Latency is the client's, from the moment a request was due.",
-        figure=_plain(figure),
+        "rate; lighter, warm-ups and the burst, which may leave the axis. Latency is the client's, "
+        "from the moment a request was due.",
+        figure={
+            **_figure(
+                "seconds from the start",
+                panels,
+                shared={"x": _shortened(each.t - start for each in seconds)},
+            ),
+            "spans": list(_spans(load_test, timeline, start)),
+            "together": True,
+        },
     )
 
 
-def _shade_windows(
-    figure: Any, load_test: LoadTestResult, timeline: Timeline, start: float
-) -> None:
+_Line = tuple[str, str, str | None, list[float | None]]
+
+
+def _panel(label: str, unit: str, shown: Sequence[bool], lines: Sequence[_Line]) -> Figure:
+    """Lines over time; the axis reaches to the highest value of the seconds that are ``shown``."""
+    highest = max(
+        (
+            value
+            for _, _, _, ys in lines
+            for value, counts in zip(ys, shown, strict=True)
+            if counts and value is not None
+        ),
+        default=0.0,
+    )
+    return {
+        "label": label,
+        "unit": unit,
+        "min": 0,
+        "max": _short(highest * _HEADROOM) or 1,
+        "series": [
+            {"name": name, "colour": colour, "dash": dash, "y": _shortened(ys)}
+            for name, colour, dash, ys in lines
+        ],
+    }
+
+
+def _in_burst(second: Second, timeline: Timeline) -> bool:
+    return timeline.burst is not None and timeline.burst[0] <= second.t <= timeline.burst[1]
+
+
+def _spans(load_test: LoadTestResult, timeline: Timeline, start: float) -> Iterator[Figure]:
+    """Stretches of a load test: where figures were taken, where it warmed up, and the burst."""
     labels = len(load_test.observations) <= _MOST_LABELS
+
+    def span(kind: str, begin: float, end: float, label: str = "") -> Figure:
+        return {
+            "kind": kind,
+            "from": _short(begin - start),
+            "to": _short(end - start),
+            "label": label,
+        }
+
     for seen in load_test.observations:
-        _shade(
-            figure,
-            (seen.window.start - start, seen.window.end - start),
-            _WINDOW_FILL,
-            f"{rate(seen.offered_tps)}/s" if labels else None,
-        )
+        begin, end = seen.window.start, seen.window.end
+        yield span("window", begin, end, f"{rate(seen.offered_tps)}/s" if labels else "")
+        if seen.warm_up_seconds:
+            yield span("warm-up", begin - seen.warm_up_seconds, begin)
     if timeline.burst is not None:
-        first, last = timeline.burst
         found = f" {rate(timeline.saturation_tps)}/s" if timeline.saturation_tps else ""
-        _shade(figure, (first - start, last - start), _BURST_FILL, f"burst{found}")
-
-
-def _shade(figure: Any, stretch: tuple[float, float], fill: str, label: str | None) -> None:
-    for axis in ("y domain", "y2 domain"):
-        figure.add_shape(
-            type="rect",
-            xref="x",
-            yref=axis,
-            x0=stretch[0],
-            x1=stretch[1],
-            y0=0,
-            y1=1,
-            fillcolor=fill,
-            line_width=0,
-            layer="below",
-        )
-    if label is not None:
-        figure.add_annotation(
-            x=sum(stretch) / 2,
-            xref="x",
-            y=1,
-            yref="y domain",
-            yanchor="bottom",
-            text=label,
-            showarrow=False,
-            font={"size": 11},
-        )
+        yield span("burst", *timeline.burst, f"burst{found}")
 
 
 def _timeline_alt(load_test: LoadTestResult, timeline: Timeline) -> str:
@@ -452,34 +415,40 @@ def _described(candidate: CandidateResult, points: Sequence[_Point]) -> str:
     )
 
 
-def _coloured(result: Result) -> Iterator[tuple[CandidateResult, str]]:
-    for number, candidate in enumerate(result.candidates):
-        yield candidate, CANDIDATE_COLOURS[number % len(CANDIDATE_COLOURS)]
+def _figure(
+    x_label: str,
+    panels: Sequence[Figure],
+    *,
+    from_zero: bool = True,
+    shared: Figure | None = None,
+) -> Figure:
+    shared = shared or {}
+    xs = [
+        x
+        for panel in panels
+        for series in panel["series"]
+        for x in series.get("x", shared.get("x", ()))
+    ]
+    low, high = (0.0 if from_zero else min(xs)), max(xs)
+    room = 0.04 * (high - low) or 0.1 * high or 1.0
+    return {
+        "x": {
+            "label": x_label,
+            "min": 0 if from_zero else _short(low - room),
+            "max": _short(high + room),
+        },
+        "panels": panels,
+        "shared": shared,
+    }
 
 
-def _lay_out(figure: Any, *, x: str, y: str) -> None:
-    figure.update_layout(
-        template=None,
-        height=_HEIGHT,
-        margin={"l": 70, "r": 24, "t": 32, "b": 60},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        showlegend=True,
-        legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
-        hoverlabel={"align": "left"},
-        dragmode=False,
-    )
-    figure.update_xaxes(title_text=x, title_standoff=8, zeroline=False, showline=True)
-    figure.update_yaxes(title_text=y, title_standoff=8, zeroline=False, automargin=True)
+def _shortened(values: Iterable[float | None]) -> list[float | None]:
+    return [None if value is None else _short(value) for value in values]
 
 
-def _label(text: str) -> str:
-    """Text from outside, as Plotly shows it: it takes some tags for its own."""
-    return html.escape(text, quote=False)
-
-
-def _plain(figure: Any) -> dict[str, Any]:
-    """The figure as JSON holds it, without Plotly's own default template."""
-    plain: Mapping[str, Any] = figure.to_plotly_json()
-    layout = {key: value for key, value in plain["layout"].items() if key != "template"}
-    return {"data": plain["data"], "layout": layout}
+def _short(value: float) -> float:
+    """A number of as many digits as are seen."""
+    if value == 0:
+        return 0
+    short = round(value, _DIGITS - 1 - floor(log10(abs(value))))
+    return int(short) if short == int(short) else short

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import math
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from plotly.offline import get_plotlyjs
 from pydantic import ValidationError
 
 from report import figures
@@ -21,13 +25,14 @@ from report.timeline import Timeline
 from sizing.load_test.observation import Latency, Observation, Verdict
 from sizing.load_test.plan import Purpose
 from sizing.request.request import Request
-from sizing.result import change, message
+from sizing.result import message
 from sizing.result.autoscaling import (
     ENDPOINT_PLACEHOLDER,
     put_concurrency_policy,
     put_scaling_policy,
     register_scalable_target,
 )
+from sizing.result.counts import Count
 from sizing.result.failure import RETRY_IN_WORDS
 from sizing.result.result import CandidateResult, LoadTestResult, Result
 from sizing.search.answer import CandidateStatus, Status
@@ -64,6 +69,12 @@ _VERDICTS = {
 }
 
 
+#: Points that all load tests together are drawn with over time, and one at the least.
+_MOST_POINTS = 9_000
+_FEWEST_POINTS = 60
+_EXECUTION = re.compile(r"arn:aws[a-z-]*:states:([a-z0-9-]+):\d{12}:execution:[\w:-]+")
+
+
 @dataclass(frozen=True, slots=True)
 class _LoadTestSection:
     candidate: CandidateResult
@@ -72,6 +83,34 @@ class _LoadTestSection:
     plot: Plot | None
     #: Why there is no plot, or what went wrong.
     remark: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of the time that a request took."""
+
+    kind: str
+    ms: float
+    #: Of the whole.
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class _TimeSpent:
+    load_test: str
+    offered_tps: float
+    parts: tuple[_Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shortfall:
+    """What a target that is not met would take."""
+
+    type: str
+    needed: int
+    hourly_cost_usd: float | None
+    #: The most instances that are allowed.
+    allowed: Count | None
 
 
 def render(document: Mapping[str, Any], timelines: Mapping[str, Timeline]) -> str:
@@ -89,26 +128,32 @@ def render(document: Mapping[str, Any], timelines: Mapping[str, Timeline]) -> st
     sections = list(_sections(result, timelines))
     plots = [plot for plot in _overview(result, request) if plot is not None]
     drawn = [*plots, *(each.plot for each in sections if each.plot is not None)]
-    script = (_FOLDER / "draw.js").read_text()
-    # A page without plots needs no 5 MB to draw them.
-    plotly = get_plotlyjs() if drawn else ""
+    scripts = [_script("actions.js"), *([_script("draw.js")] if drawn else [])]
     return _template().render(
         result=result,
         request=request,
         request_json=_pretty(_shown(result.sizing.request)),
         plots=plots,
         sections=sections,
+        latencies=list(_latencies(sections)),
         has_observations=any(each.load_test.observations for each in sections),
+        by_cost=sorted(result.candidates, key=_dearness),
+        colours={
+            each.instance_type: figures.colour_of(number)
+            for number, each in enumerate(result.candidates)
+        },
+        shortfall=_shortfall(result, request),
+        capacity=_capacity(result),
         figures={plot.id: plot.figure for plot in drawn},
-        plotly=plotly,
-        script=script,
+        packed_result=_packed(document),
+        scripts=scripts,
         style=(_FOLDER / "report.css").read_text(),
-        script_sources=" ".join(map(_source, (plotly, script))) if drawn else "'none'",
+        script_sources=" ".join(map(_source, scripts)),
         model=message.model_label(result.sizing.request),
         sentence=message.sentence(result),
         locally=message.locally(result),
         sized_model=message.sized_model(result),
-        change=change.sentence(result.change) if result.change else None,
+        execution_link=None if result.local else _execution_link(result.sizing.execution_arn),
         minutes=message.minutes_taken(result),
         status_word=_STATUS_WORDS[result.status],
         retry_in_words=result.error and RETRY_IN_WORDS[result.error.retry],
@@ -134,13 +179,30 @@ def _template() -> Template:
         "rate": message.rate,
         "ms": message.milliseconds,
         "percent": _percent,
+        "named_figure": _named_figure,
         "percentiles": _percentiles,
+        "duration": message.duration,
     }
     return environment.get_template("report.html.j2")
 
 
 def _percent(value: float | None, decimals: int = 1) -> str:
     return "-" if value is None else f"{value:.{decimals}f}\u00a0%"
+
+
+#: What the last word of a figure's name says of its unit.
+_UNITS = {"ms": " ms", "percent": "\u00a0%", "tps": "/s", "seconds": " s", "usd": " USD"}
+
+
+def _named_figure(figure: tuple[str, float]) -> str:
+    """A figure of a diagnosis, with its unit: ``overhead_ms`` 2.4 is "overhead 2.4 ms"."""
+    name, value = figure
+    name, per, instance = name.partition("_per_instance")
+    what, _, unit = name.rpartition("_")
+    if unit not in _UNITS:
+        what, unit = name, ""
+    each = " per instance" if per else ""
+    return f"{what.replace('_', ' ')}{each}{instance} {value:,.4g}{_UNITS.get(unit, '')}"
 
 
 def _percentiles(latency: Latency) -> str:
@@ -168,9 +230,12 @@ def _sections(result: Result, timelines: Mapping[str, Timeline]) -> Iterator[_Lo
     """Load tests in the order they ran."""
     every = [(each, test) for each in result.candidates for test in each.load_tests]
     every.sort(key=lambda each: each[1].started_at or "")
+    colours = {id(each): figures.colour_of(n) for n, each in enumerate(result.candidates)}
+    points = max(_MOST_POINTS // max(len(every), 1), _FEWEST_POINTS)
     for number, (candidate, load_test) in enumerate(every):
-        timeline = timelines.get(load_test.load_test_id, Timeline(()))
-        plot = figures.timeline_plot(candidate, load_test, timeline, number=number)
+        timeline = timelines.get(load_test.load_test_id, Timeline(())).thinned(points)
+        colour = colours[id(candidate)]
+        plot = figures.timeline_plot(candidate, load_test, timeline, number=number, colour=colour)
         remark = f"{load_test.error}: {load_test.cause or ''}" if load_test.error else None
         if remark is None and timeline.error is not None:
             remark = timeline.error
@@ -179,6 +244,80 @@ def _sections(result: Result, timelines: Mapping[str, Timeline]) -> Iterator[_Lo
         yield _LoadTestSection(
             candidate, load_test, _PURPOSE_WORDS[load_test.purpose], plot, remark
         )
+
+
+def _latencies(sections: Iterable[_LoadTestSection]) -> Iterator[_TimeSpent]:
+    """Where the time of a request went, for each step that tells."""
+    for section in sections:
+        for seen in section.load_test.observations:
+            model, client = seen.model_latency_ms.mean, seen.client_latency_ms.mean
+            if seen.invalid is not None or model is None or client is None:
+                continue
+            overhead = seen.overhead_latency_ms.mean or 0.0
+            rest = max(client - model - overhead, 0.0)
+            whole = max(model + overhead + rest, sys.float_info.min)
+            kinds = (("model", model), ("overhead", overhead), ("network", rest))
+            yield _TimeSpent(
+                f"{section.load_test.instance_count} x {section.candidate.instance_type}",
+                seen.offered_tps,
+                tuple(_Part(kind, ms, ms / whole) for kind, ms in kinds),
+            )
+
+
+def _dearness(candidate: CandidateResult) -> float:
+    """USD per hour; those without a price come last."""
+    cost = candidate.hourly_cost_usd
+    return math.inf if cost is None else cost
+
+
+def _shortfall(result: Result, request: Request | None) -> _Shortfall | None:
+    """What the candidate would take that comes closest, where no count that is allowed serves."""
+    if result.status is not Status.TARGET_NOT_MET or request is None:
+        return None
+    for candidate in sorted(result.candidates, key=_dearness):
+        needed = candidate.instance_count
+        if needed is not None:
+            fewer = [each for each in candidate.counts if each.instance_count < needed]
+            allowed = [
+                each for each in fewer if each.instance_count <= request.limits.max_instances
+            ]
+            return _Shortfall(
+                candidate.instance_type,
+                needed,
+                candidate.hourly_cost_usd,
+                allowed[-1] if allowed and needed > request.limits.max_instances else None,
+            )
+    return None
+
+
+def _capacity(result: Result) -> float | None:
+    """Requests per second of one recommended instance at the middle of the band."""
+    answer = result.recommendation
+    for candidate in result.candidates:
+        if answer is not None and candidate.instance_type == answer.instance_type:
+            return candidate.tps_per_instance_at_band_middle
+    return None
+
+
+def _execution_link(arn: str | None) -> str | None:
+    """The execution in AWS's console."""
+    named = _EXECUTION.fullmatch(arn or "")
+    if named is None:
+        return None
+    region = named[1]
+    return (
+        f"https://{region}.console.aws.amazon.com/states/home?region={region}"
+        f"#/v2/executions/details/{arn}"
+    )
+
+
+def _packed(document: Mapping[str, Any]) -> str:
+    """``result.json`` for the page's buttons: gzip, as base64."""
+    return base64.b64encode(gzip.compress(_pretty(document).encode(), mtime=0)).decode()
+
+
+def _script(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
 
 
 def _remark(seen: Observation) -> str:
@@ -199,7 +338,7 @@ def _verdicts_seen(result: Result) -> dict[str, str]:
 
 
 def _commands(result: Result) -> list[tuple[str, str, str]]:
-    """AWS CLI commands of the autoscaling advice: title, command, and its input as JSON."""
+    """AWS CLI commands of the autoscaling advice: title, command, and its input for a shell."""
     advice = result.recommendation.autoscaling if result.recommendation is not None else None
     if advice is None:
         return []
@@ -220,7 +359,7 @@ def _commands(result: Result) -> list[tuple[str, str, str]]:
         requests.append(
             ("Or: track requests in flight per instance", "put-scaling-policy", alternative)
         )
-    return [(title, command, _pretty(body)) for title, command, body in requests]
+    return [(title, command, shlex.quote(_pretty(body))) for title, command, body in requests]
 
 
 def _shown(value: object) -> object:

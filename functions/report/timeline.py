@@ -7,7 +7,7 @@ in it is left out, and what is left is drawn.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, isfinite
 
 #: Points drawn of one load test; a longer one is thinned, keeping each stretch's worst latency.
@@ -40,6 +40,16 @@ class Timeline:
     #: Why the load test broke, if it did.
     error: str | None = None
 
+    def thinned(self, most: int) -> Timeline:
+        """The same of so many points at the most, with each stretch's worst latency kept."""
+        stretch = ceil(len(self.seconds) / most)
+        if stretch <= 1:
+            return self
+        starts = range(0, len(self.seconds), stretch)
+        return replace(
+            self, seconds=tuple(_together(self.seconds[at : at + stretch]) for at in starts)
+        )
+
 
 def read_timeline(load_test: object) -> Timeline:
     """The timeline in a decoded ``load_test.json``; empty if it holds none."""
@@ -48,12 +58,13 @@ def read_timeline(load_test: object) -> Timeline:
     seconds = sorted(_seconds(load_test.get("timeline")), key=lambda each: each.t)
     saturation = load_test.get("saturation")
     saturation = saturation if isinstance(saturation, Mapping) else {}
-    return Timeline(
-        seconds=_thinned(seconds),
+    read = Timeline(
+        seconds=tuple(seconds),
         burst=_burst(saturation),
         saturation_tps=_number(saturation.get("tps")),
         error=_error(load_test.get("error")),
     )
+    return read.thinned(MOST_POINTS)
 
 
 def _seconds(timeline: object) -> Iterable[Second]:
@@ -87,15 +98,6 @@ def _error(error: object) -> str | None:
     if not isinstance(error, Mapping):
         return None
     return ": ".join(str(error[key]) for key in ("name", "message") if error.get(key)) or None
-
-
-def _thinned(seconds: Sequence[Second]) -> tuple[Second, ...]:
-    stretch = ceil(len(seconds) / MOST_POINTS)
-    if stretch <= 1:
-        return tuple(seconds)
-    return tuple(
-        _together(seconds[start : start + stretch]) for start in range(0, len(seconds), stretch)
-    )
 
 
 def _together(seconds: Sequence[Second]) -> Second:

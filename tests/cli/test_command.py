@@ -57,7 +57,7 @@ def test_help_waits_for_no_library(verb: str | None) -> None:
         code="import sys\n"
         "from endpoint_sizer.__main__ import run\n"
         f"run({[*([verb] if verb else []), '--help']})\n"
-        "slow = {'boto3', 'botocore', 'locust', 'gevent', 'moto', 'plotly', 'pydantic', 'rich'}\n"
+        "slow = {'boto3', 'botocore', 'locust', 'gevent', 'moto', 'pydantic', 'rich'}\n"
         "print('slow:', *sorted(slow & set(sys.modules)))\n"
     )
     assert done.stdout.splitlines()[-1] == "slow:"

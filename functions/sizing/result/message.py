@@ -120,6 +120,14 @@ def milliseconds(latency_ms: float | None) -> str:
     return f"{latency_ms:,.0f} ms" if latency_ms >= 100 else f"{latency_ms:.3g} ms"
 
 
+def duration(minutes: float) -> str:
+    """A length of time as it is said: 12 s, 8 min, 1 h 20 min."""
+    if minutes < 1:
+        return f"{minutes * 60:.0f} s"
+    hours, rest = divmod(round(minutes), 60)
+    return f"{hours} h {rest} min" if hours else f"{rest} min"
+
+
 def target_tps(request: object) -> float | None:
     """The rate that a request of any shape asks for."""
     target = request.get("target") if isinstance(request, Mapping) else None
