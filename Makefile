@@ -132,6 +132,20 @@ $(VENV)/.plot: requirements/plot.txt $(VENV)/.test
 plot-search: $(VENV)/.plot ## make the plot of docs/search.md anew
 	@exec $(VENV)/bin/python -m benchmarks.search.plot docs/images/search.svg --endpoints 2000
 
+# --- Documents ---------------------------------------------------------------------------------
+
+# An environment of its own: the generator shares nothing with what it describes.
+DOCS := .venv-docs
+$(DOCS)/.docs: requirements/docs.txt $(VENV)/.uv
+	@echo "installing $<"
+	@$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python $(@D)
+	@$(UV) pip install --quiet --python $(@D)/bin/python --require-hashes -r $<
+	@touch $@
+
+.PHONY: docs
+docs: $(DOCS)/.docs ## the site of docs/, in out/site; a link that leads nowhere fails it
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --clean
+
 # --- Upkeep ------------------------------------------------------------------------------------
 
 # test.txt holds every version that the smaller sets share; they take theirs from it. What the
@@ -142,7 +156,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 lock: $(VENV)/.uv ## write requirements/*.txt anew from *.in; UPGRADE=1 takes newer versions
 	@set -e; \
 	lock() { name=$$1; shift; $(COMPILE) requirements/$$name.in "$$@" -o requirements/$$name.txt; }; \
-	for each in uv deploy checkov real step_functions_sdk; do lock $$each; done; \
+	for each in uv deploy checkov docs real step_functions_sdk; do lock $$each; done; \
 	lock test pyproject.toml; \
 	for each in functions locust sagemaker; do lock $$each -c requirements/test.txt; done; \
 	for each in local lint plot browser; do lock $$each pyproject.toml -c requirements/test.txt; done
