@@ -54,6 +54,7 @@ def main() -> None:
     if not region:
         sys.exit("load_generator: AWS_REGION is not set")
     session.set_config_variable("region", region)
+    os.environ.setdefault("AWS_DEFAULT_REGION", region)  # the one that boto3 in a locustfile reads
     try:
         storage = open_storage(task.uri, session)
         document = storage.read("spec.json")

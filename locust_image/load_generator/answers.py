@@ -13,6 +13,9 @@ from typing import cast
 
 from botocore.eventstream import EventStreamBuffer, ParserError
 
+#: Statuses of a success, as the SDKs have it: what invokes the endpoint by boto3 agrees.
+SUCCESSES = range(200, 300)
+
 # Failures that are not answers.
 TIMEOUT = "timeout"
 CONNECTION = "connection"
@@ -61,7 +64,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """Name the error of an answer.
 
     Args:
-        status: HTTP status, not 200.
+        status: HTTP status, not one of a success.
         headers: By lower-case name.
         body: The answer's body, or the beginning of it.
     """

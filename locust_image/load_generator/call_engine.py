@@ -98,6 +98,8 @@ class CallEngine(Engine):
             kind, invoked, answered = failure.kind, failure.invoked, True
         except Exception as error:  # noqa: BLE001 - a failed call is a figure, whatever failed
             kind = type(error).__name__
+        if size is not None and not isinstance(size, int):
+            raise TypeError(f"call returned {type(size).__name__}, not the answer's size in bytes")
         now = self._now()
         if kind is None:
             self._succeeded(intended, sent_at, now, size or 0)
@@ -108,6 +110,8 @@ class CallEngine(Engine):
 
     def _made(self, greenlet: gevent.Greenlet[..., None]) -> None:
         self._going.discard(greenlet)
+        if isinstance(greenlet.exception, Exception):
+            self.crashed(greenlet.exception)
         if self.stopped:
             return
         now = self._now()

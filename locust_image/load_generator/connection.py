@@ -25,7 +25,6 @@ _WRITE = 2
 _CHUNK = 1 << 16
 #: How much of an answer that is not a success is kept to name its error.
 _ERROR_BODY = 1 << 16
-_OK = 200
 
 #: The sockets of the standard library, not gevent's: nothing here may wait.
 _socket: type[socket.socket] = monkey.get_original("socket", "socket")
@@ -251,7 +250,7 @@ class Connection:
     def on_message_complete(self) -> None:
         """The answer is complete."""
         status = self._parser.get_status_code()
-        if status < _OK:
+        if status < answers.SUCCESSES.start:
             # 100 Continue and the like: the answer is still to come.
             return
         if self.complete:
@@ -366,7 +365,12 @@ class Connection:
                 return
             self._parser.feed_data(data)
             chunks = self._chunks
-            if self.complete and self.status == _OK and len(chunks) == 1 and not self._raw:
+            if (
+                self.complete
+                and self.status in answers.SUCCESSES
+                and len(chunks) == 1
+                and not self._raw
+            ):
                 # One part, received at once: nearly every answer.
                 self.body = chunks.pop()
                 self.size = len(self.body)
@@ -388,7 +392,8 @@ class Connection:
         chunks = self._chunks
         received = sum(map(len, chunks))
         if self._keep_body or (
-            self._parser.get_status_code() != _OK and self.size + received <= _ERROR_BODY
+            self._parser.get_status_code() not in answers.SUCCESSES
+            and self.size + received <= _ERROR_BODY
         ):
             self._kept += chunks
         self.size += received

@@ -34,7 +34,6 @@ _CONNECTION_AGE = 180.0
 _REST = 50.0
 _WARM_CONNECTIONS = 4
 _WARM_POLL = 0.05
-_OK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +204,7 @@ class HttpEngine(Engine):
         now = self._now()
         self._busy -= 1
         connection.busy = False
-        if connection.status == _OK:
+        if connection.status in answers.SUCCESSES:
             check = self._check(connection) if self._checking else None
             if check is None:
                 self._succeeded(connection.intended, connection.sent_at, now, connection.size)
@@ -261,6 +260,8 @@ class HttpEngine(Engine):
                 self._first_byte.append(connection.first_byte_at - connection.intended)
         if target.check is not None:
             kind = target.check(connection.body)
+            if kind is not None and not isinstance(kind, str):
+                raise TypeError(f"check returned {kind!r:.40}, neither None nor a kind of error")
             if kind is not None:
                 return answers.Failure(kind=kind, invoked=True)
         return None

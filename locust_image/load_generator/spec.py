@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 from typing import Annotated
 
 import msgspec
@@ -152,6 +153,10 @@ def parse_json_lines(document: bytes, *, source: str) -> list[Payload]:
     Raises:
         SpecError: A line is not such an object, or there is none; names the source and the line.
     """
+    if document.startswith(codecs.BOM_UTF8):
+        raise SpecError(
+            f"{source}, line 1: it begins with a byte order mark; save it as UTF-8 without one"
+        )
     decoder = msgspec.json.Decoder(InlinePayload)
     payloads = []
     for number, line in enumerate(document.splitlines(), start=1):

@@ -52,7 +52,8 @@ class CallUser(User):
 
         Raises:
             CallFailed: The endpoint answered with an error; names its kind.
-            Exception: Anything else, which is counted by its class's name.
+            Exception: Anything else, which is counted by its class's name. An answer that is
+                neither an integer nor None fails the test.
         """
         raise NotImplementedError
 

@@ -30,6 +30,7 @@ from load_generator.task import Task
 from load_generator.time_source import MACHINE_TIME, TimeSource
 
 if TYPE_CHECKING:
+    from locust import User
     from locust.env import Environment
     from locust.rpc import Message
 
@@ -99,6 +100,7 @@ class Worker:
         # Whatever ends this worker but the leader's FINISH is a failure.
         environment.process_exit_code = 1
         listen(environment.events.heartbeat_received, self._on_heartbeat)
+        listen(environment.events.user_error, self._on_user_error)
         runner.register_message(messages.FOLLOW, self._on_follow)
         runner.register_message(messages.HOLD, self._on_hold)
         runner.register_message(messages.FINISH, self._on_finish)
@@ -127,6 +129,12 @@ class Worker:
         if not self._finished and self._failure is None:
             self._failure = LoadTestFailed("Interrupted", "the worker was stopped before its time")
             self._tell(self._failure)
+
+    def _on_user_error(self, user_instance: User, exception: BaseException, **_: object) -> None:
+        """What a class of the user's own raised where nothing else looks after it: on_start."""
+        message = f"{type(user_instance).__name__}: {type(exception).__name__}: {exception}"
+        # In a greenlet of its own: ending the worker ends this one.
+        gevent.spawn(self.fail, LoadTestFailed("UserFailed", message))
 
     def _set_draining(self, draining: bool) -> None:
         if draining:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import boto3
 import gevent
 import pytest
 from botocore.auth import SigV4Auth
@@ -305,6 +306,22 @@ def test_what_is_not_an_answer_is_not_a_success(bench: MakeBench, content: bytes
     assert seen.succeeded == 0
 
 
+@pytest.mark.parametrize("status", ["201 Created", "202 Accepted", "204 No Content"])
+def test_what_the_sdks_take_for_a_success_is_one(bench: MakeBench, status: str) -> None:
+    content = answer(b"" if status.startswith("204") else b"{}", status=status)
+    with ScriptedServer(content) as server:
+        seen = bench(server.url).offer(40, 0.25)
+        client = boto3.client(
+            "sagemaker-runtime",
+            region_name="us-east-1",
+            endpoint_url=server.url,
+            aws_access_key_id="AKID",
+            aws_secret_access_key="secret",
+        )
+        client.invoke_endpoint(EndpointName="e", Body=b"{}")
+    assert (seen.succeeded, seen.errors) == (10, {})
+
+
 @pytest.mark.parametrize(
     "status, error_type, document, kind, invoked",
     [
@@ -499,6 +516,17 @@ def test_a_check_that_raises_stops_the_engine(bench: MakeBench) -> None:
         until(lambda: made.engine.stopped)
     assert [error.name for error in made.stopped] == ["EngineFailed"]
     assert "KeyError" in str(made.stopped[0])
+
+
+def test_a_check_that_says_neither_nothing_nor_a_kind_stops_the_engine(bench: MakeBench) -> None:
+    with ScriptedServer(answer()) as server:
+        made = bench(server.url, check=lambda _body: False)  # type: ignore[arg-type,return-value]
+        start = time.time() + 0.05
+        made.engine.follow([Plateau(start, start + 5, 20)])
+        until(lambda: made.engine.stopped)
+    assert [str(error) for error in made.stopped] == [
+        "TypeError: check returned False, neither None nor a kind of error"
+    ]
 
 
 def test_whoever_listens_is_told_of_every_request(bench: MakeBench) -> None:
@@ -749,6 +777,16 @@ def test_calls_that_fail_are_counted_by_kind(calls: Any) -> None:
     assert seen.succeeded == 20
     assert seen.answered == seen.invoked == 30
     assert not stopped
+
+
+def test_a_call_that_returns_no_size_stops_the_engine(calls: Any) -> None:
+    engine, stopped = calls(lambda payload: payload)
+    start = time.time() + 0.05
+    engine.follow([Plateau(start, start + 5, 20)])
+    until(lambda: engine.stopped)
+    assert [(error.name, str(error)) for error in stopped] == [
+        ("EngineFailed", "TypeError: call returned bytes, not the answer's size in bytes")
+    ]
 
 
 def test_calls_that_take_too_long_time_out(calls: Any) -> None:

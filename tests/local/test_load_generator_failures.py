@@ -131,6 +131,12 @@ FALSE_STARTS = {
         "derives from EndpointUser or CallUser",
         locustfile="from locust import HttpUser\n\n\nclass Any(HttpUser):\n    host = 'http://x'\n",
     ),
+    "user that can not start": FalseStart(
+        "UserFailed",
+        "worker 0: Any: KeyError: 'MY_URL'",
+        locustfile="import os\n\nfrom load_generator.user import EndpointUser\n\n\n"
+        "class Any(EndpointUser):\n    def on_start(self):\n        os.environ['MY_URL']\n",
+    ),
     "locustfile in error": FalseStart(
         "LeaderFailed", "no_such_module", locustfile="import no_such_module\n"
     ),

@@ -131,6 +131,7 @@ def test_json_lines() -> None:
         (b"", "s3://b/k holds no payload"),
         (b'{"body": "one"}\n{"text": "two"}', "s3://b/k, line 2"),
         (b"{", "s3://b/k, line 1"),
+        (b'\xef\xbb\xbf{"body": "x"}', "line 1: it begins with a byte order mark"),
         (b'{"body": "?", "base64": true}', "s3://b/k, line 1"),
         (b'{"body": "x", "weight": -1}', "s3://b/k, line 1"),
     ],
