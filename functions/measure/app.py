@@ -19,6 +19,7 @@ from sizing.load_test.locust_result import LocustResult
 from sizing.load_test.measurement import Measured, Metrics, observe, queries
 from sizing.load_test.observation import LoadTestRecord, Observation
 from sizing.load_test.plan import LoadTestPlan
+from sizing.load_test.run import measured_by
 from sizing.request.sizing import Sizing
 
 
@@ -97,7 +98,7 @@ def _observations(
     event: MeasureEvent, result: LocustResult, waited_seconds: float
 ) -> tuple[Observation, ...]:
     facts = event.sizing.facts(event.plan.instance_type)
-    period = event.sizing.request.measurement.period_seconds
+    period = measured_by(event.plan, event.sizing.request.measurement).metric_period_seconds
     changed = endpoints.change_from(event.endpoint_name, event.plan.instance_count)
     observations = []
     for step in result.steps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aws_lambda_powertools.utilities.parser import event_parser
@@ -21,7 +21,15 @@ from sizing.endpoint import deployment
 from sizing.errors import InvalidRequest
 from sizing.load_test import cost, quota
 from sizing.load_test.plan import LoadTestPlan
-from sizing.load_test.run import load_test_input, payload_source, record_beforehand
+from sizing.load_test.run import (
+    LONGEST_SECONDS,
+    LONGEST_WARM_UP,
+    load_test_input,
+    measured_by,
+    payload_source,
+    record_beforehand,
+    timeout_seconds,
+)
 from sizing.request import payloads
 from sizing.request.model_key import model_key
 from sizing.request.request import Payload, Payloads, Request, parse_request
@@ -97,6 +105,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
     sizing = _with_priors(sizing, environment)
     # Planned before the payloads move to S3: the size of the bodies decides the workers.
     plans = [search.baseline(sizing, candidate) for candidate in sizing.candidates]
+    _check_length(request, plans)
     sizing = quota.check_fargate(sizing, plans, known)
     estimate = cost.estimate(sizing, plans)
     if not request.dry_run:
@@ -196,6 +205,18 @@ def _check_size(answer: dict[str, Any]) -> None:
             f"takes {size:,} bytes to carry out, at most {_LARGEST_ANSWER_BYTES:,} fit into the "
             "state machine; give it fewer instance_types, tags or environment variables",
         )
+
+
+def _check_length(request: Request, plans: Sequence[LoadTestPlan]) -> None:
+    for plan in plans:
+        seconds = timeout_seconds(plan, measured_by(plan, request.measurement))
+        if seconds > LONGEST_SECONDS:
+            raise InvalidRequest(
+                "measurement.settle_seconds",
+                f"a load test of {len(plan.steps)} steps, each warmed up for at most "
+                f"{LONGEST_WARM_UP} times settle_seconds and held for steady_seconds, may take "
+                f"{seconds / 3600:.1f} hours; at most {LONGEST_SECONDS / 3600:g} are allowed",
+            )
 
 
 def _check_cost_limit(request: Request, candidates: tuple[InstanceFacts, ...]) -> None:

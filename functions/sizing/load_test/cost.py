@@ -11,6 +11,7 @@ from sizing.catalogue.instance import InstanceFacts
 from sizing.load_test.fleet import LEADER_VCPUS, plan_fleet
 from sizing.load_test.observation import LoadTestRecord
 from sizing.load_test.plan import LoadTestPlan, Purpose
+from sizing.load_test.run import measured_by
 from sizing.request.request import Measurement
 from sizing.request.sizing import Sizing
 
@@ -54,16 +55,16 @@ class Estimate:
 
 def step_seconds(measurement: Measurement) -> float:
     """Length of one step, settling included, seconds: whole metric periods follow on another."""
-    period = measurement.period_seconds
+    period = measurement.metric_period_seconds
     settle = math.ceil(measurement.settling_seconds / period) * period
     return settle + math.ceil(measurement.steady_seconds / period) * period
 
 
 def load_test_seconds(sizing: Sizing, plan: LoadTestPlan) -> float:
     """How long requests are sent in a load test, seconds."""
-    measurement = sizing.request.measurement
+    measurement = measured_by(plan, sizing.request.measurement)
     seconds = len(plan.steps) * step_seconds(measurement)
-    seconds += measurement.period_seconds + _DRAIN_SECONDS
+    seconds += measurement.metric_period_seconds + _DRAIN_SECONDS
     if plan.burst is not None:
         # The endpoint is warmed up first.
         seconds += measurement.settle_seconds + _BURST_STAGES * plan.burst.stage_seconds

@@ -23,6 +23,13 @@ _END_SECONDS = 60  # results are written, tasks stop
 #: Warm-ups last so many times ``settle_seconds`` at the most: load_generator.warm_up.MOST.
 LONGEST_WARM_UP = 8
 
+#: How long CloudWatch keeps periods of less than a minute, and how long after a load test Measure
+#: may still ask for them, seconds.
+_FINE_PERIODS_LIVE_SECONDS = 3 * 3600
+_MEASURE_SECONDS = 900
+#: The state machine's own time-out of a load test, seconds.
+LONGEST_SECONDS = 43_200
+
 #: GiB of memory of a worker task for each vCPU: the least that Fargate sells with 1, 2, 4, 8
 #: and 16 vCPUs alike.
 _GIB_PER_VCPU = 2
@@ -41,7 +48,7 @@ def load_test_input(
         bucket: Where the spec and the results go.
     """
     load_test_id = plan.load_test_id(attempt)
-    payloads, measurement = sizing.request.payloads, sizing.request.measurement
+    payloads, measurement = sizing.request.payloads, measured_by(plan, sizing.request.measurement)
     return {
         "load_test_id": load_test_id,
         "bucket": bucket,
@@ -63,7 +70,7 @@ def load_test_input(
             "accept": payloads.accept,
             "payloads": payload_source(payloads),
             "request_timeout_seconds": REQUEST_TIMEOUT_SECONDS,
-            "metric_period_seconds": measurement.period_seconds,
+            "metric_period_seconds": measurement.metric_period_seconds,
             "settle_seconds": measurement.settling_seconds,
             "steady_seconds": measurement.steady_seconds,
             "burst": plan.burst and plan.burst.model_dump(mode="json"),
@@ -93,9 +100,21 @@ def payload_source(payloads: Payloads) -> dict[str, Any]:
     return payloads.model_dump(mode="json", include={"inline", "s3_uri"}, exclude_none=True)
 
 
+def measured_by(plan: LoadTestPlan, asked: Measurement) -> Measurement:
+    """How a load test is measured: as asked for, or in minutes.
+
+    It is measured when it is over. Where finer data of its first window would be gone by then, all
+    its windows are whole minutes, which CloudWatch makes of them and keeps.
+    """
+    lives = _FINE_PERIODS_LIVE_SECONDS - _MEASURE_SECONDS
+    if asked.metric_period_seconds >= 60 or timeout_seconds(plan, asked) <= lives:
+        return asked
+    return asked.model_copy(update={"metric_period_seconds": 60})
+
+
 def timeout_seconds(plan: LoadTestPlan, measurement: Measurement) -> int:
     """After how long a load test is given up, seconds: its steps and all that may delay them."""
-    period = measurement.period_seconds
+    period = measurement.metric_period_seconds
     steady = math.ceil(measurement.steady_seconds / period) * period
     warm_up = LONGEST_WARM_UP * measurement.settling_seconds
     step = warm_up + period + steady

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -70,6 +71,11 @@ def first_of_file(uri: str, lines: Iterable[bytes]) -> Payload:
             )
         if not line.strip():
             continue
+        if number == 1 and line.startswith(codecs.BOM_UTF8):
+            raise InvalidRequest(
+                "payloads.s3_uri",
+                f"{uri} begins with a byte order mark; save it as UTF-8 without one",
+            )
         try:
             payload = Payload.model_validate_json(line)
             _check(payload)

@@ -321,11 +321,6 @@ class Limits(_Strict):
     lower_to_quota: bool = False
 
 
-#: CloudWatch keeps periods under a minute for three hours, and a load test is measured at its end:
-#: with steps so long, seconds, the first of them may be gone by then.
-_LONGEST_FINE_STEP_SECONDS = 1500
-
-
 class Measurement(_Strict):
     """How long each step is held, and how often SageMaker publishes its metrics, seconds."""
 
@@ -342,25 +337,15 @@ class Measurement(_Strict):
         return value
 
     @property
-    def period_seconds(self) -> int:
-        """The period that metrics are read by, and that windows are whole multiples of, seconds.
-
-        SageMaker's shorter ones are kept for three hours only, and then as minutes.
-        """
-        step = self.settle_seconds + self.steady_seconds
-        finest = 60 if step > _LONGEST_FINE_STEP_SECONDS else 0
-        return max(self.metric_period_seconds, finest)
-
-    @property
     def settling_seconds(self) -> int:
         """How long a step's rate is held before its window, seconds.
 
         With periods of a minute and more a window may be a single one. When in its period a sample
         is taken is not documented: it may speak of the time before, which must be this rate's.
         """
-        if self.period_seconds < 60:
+        if self.metric_period_seconds < 60:
             return self.settle_seconds
-        return max(self.settle_seconds, self.period_seconds)
+        return max(self.settle_seconds, self.metric_period_seconds)
 
 
 class Load(_Strict):

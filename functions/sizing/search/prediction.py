@@ -104,7 +104,7 @@ class Prediction:
         odd = self.seen.strays or any(step.slow for step in self.seen.steps)
         steps = float(HELD_DESPITE_STRAYS if odd else 1)
         if abs(room.get(self.seen.resource, math.inf)) < OPEN_ROOM:
-            samples = instances * measurement.steady_seconds / measurement.period_seconds
+            samples = instances * measurement.steady_seconds / measurement.metric_period_seconds
             steps = max(steps, self.sample_noise**2 / samples / fit.COMMON_NOISE**2)
         here, fewer = self.latency_at(instances), self.latency_at(max(instances - 1, 1))
         if self.latency_is_open(instances) and here and fewer and instances > 1:

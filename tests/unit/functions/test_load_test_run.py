@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from load_generator import warm_up
 from load_generator.spec import parse_spec
 from sizing.load_test.plan import Burst, LoadTestPlan, Purpose, Step
-from sizing.load_test.run import LONGEST_WARM_UP, load_test_input, timeout_seconds
+from sizing.load_test.run import (
+    LONGEST_SECONDS,
+    LONGEST_WARM_UP,
+    load_test_input,
+    measured_by,
+    timeout_seconds,
+)
 from sizing.request.request import Measurement
 from tests.unit.functions.made_up import EXECUTION_ARN, SIZING_ID, a_plan, a_sizing
 
+ROOT = Path(__file__).parents[3]
 # vCPU units of a Fargate task and the memory it may have with them, MiB ("Fargate task
 # definition differences", ECS Developer Guide).
 FARGATE_MEMORY = {
@@ -84,6 +92,37 @@ def test_the_time_out_covers_steps_burst_and_start() -> None:
     assert timeout_seconds(a_plan(burst=burst, steps=steps), Measurement()) == (
         without + 8 * 30 + 6 * 60 + 120
     )
+
+
+@pytest.mark.parametrize(
+    "asked, steps, period",
+    [
+        ({}, 15, 10),
+        ({"settle_seconds": 60, "steady_seconds": 300}, 5, 10),
+        # Its first windows would be gone: so many steps, such warm-ups, such windows.
+        ({"settle_seconds": 60, "steady_seconds": 300}, 15, 60),
+        ({"settle_seconds": 600}, 3, 60),
+        ({"settle_seconds": 0, "steady_seconds": 3600}, 4, 60),
+        ({"settle_seconds": 600, "metric_period_seconds": 300}, 3, 300),
+    ],
+)
+def test_windows_that_would_be_gone_when_they_are_measured_are_of_minutes(
+    asked: dict[str, int], steps: int, period: int
+) -> None:
+    measurement = Measurement(**asked)
+    plan = a_plan(burst=None, steps=(Step(offered_tps=10),) * steps)
+    assert measured_by(plan, measurement).metric_period_seconds == period
+    given = load_test_input(
+        a_sizing(measurement=asked), plan, attempt=1, name_prefix="endpoint-sizer", bucket="b"
+    )
+    spec = parse_spec(json.dumps(given["spec"]).encode())
+    assert spec.metric_period_seconds == period
+    assert spec.settle_seconds >= (60 if period == 60 else 0)
+
+
+def test_a_load_test_may_take_as_long_as_its_state_machine() -> None:
+    machine = (ROOT / "statemachine/load_test.asl.yaml").read_text()
+    assert f"\nTimeoutSeconds: {LONGEST_SECONDS}\n" in machine
 
 
 def test_warm_ups_end_when_the_load_generator_ends_them() -> None:

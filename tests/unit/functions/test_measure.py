@@ -214,3 +214,10 @@ def test_a_failed_load_test_has_no_figures(load_test: LoadTest) -> None:
     }
     with pytest.raises(LoadTestFailed, match=r"^WorkerLost: worker 0 went silent$"):
         load_test.measure()
+
+
+def test_a_long_load_test_is_measured_by_minutes(load_test: LoadTest) -> None:
+    sizing = a_sizing(measurement={"settle_seconds": 600})
+    # The made-up metrics come every ten seconds.
+    with pytest.raises(KeyError, match="period_seconds=60"):
+        load_test.measure(sizing=sizing.model_dump(mode="json"))

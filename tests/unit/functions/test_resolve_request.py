@@ -75,6 +75,13 @@ def refused(**changes: Any) -> str:
     return str(error.value)
 
 
+def test_a_load_test_that_would_outlast_its_state_machine_is_refused() -> None:
+    assert refused(measurement={"settle_seconds": 3600, "steady_seconds": 3600}) == (
+        "measurement.settle_seconds: a load test of 5 steps, each warmed up for at most 8 times "
+        "settle_seconds and held for steady_seconds, may take 53.3 hours; at most 12 are allowed"
+    )
+
+
 def test_a_request_becomes_a_sizing_and_api_requests(
     price_list: list[dict[str, Any]], invalid: Callable[[str, str, Any], str]
 ) -> None:
@@ -363,6 +370,7 @@ class TestPayloads:
             (b'{"body": "a"}\n' * 3 + b'{"bod": "secret"}', "line 4 of"),
             (b'{"body": "secret", "base64": true}', "body is not valid base64"),
             (b"\xff\xfe", "line 1 of"),
+            (b'\xef\xbb\xbf{"body": "secret"}', "begins with a byte order mark; save it as UTF-8"),
         ],
     )
     def test_a_file_in_error_names_the_line_and_quotes_nothing(
