@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import AwareDatetime, BaseModel
 
 from aws import sizing_resources, sizing_table
-from aws.availability import is_transient, naming_unavailability
+from aws.availability import is_transient, naming_errors
 from aws.clients import client
 from aws.environment import Environment
 from aws.telemetry import Event, logger
@@ -39,7 +39,7 @@ class AcquireLockEvent(Event):
     clean_up_state_machine_arn: str
 
 
-@naming_unavailability
+@naming_errors
 @event_parser(model=AcquireLockEvent)
 def handler(event: AcquireLockEvent, _context: LambdaContext) -> dict[str, Any]:
     """Take the lock of a model. It may be called any number of times, and is until it is held.

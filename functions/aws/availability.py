@@ -1,4 +1,7 @@
-"""AWS's own trouble, told apart from refusals: only the first is worth another try later."""
+"""AWS's own trouble and missing permissions, told apart from other refusals.
+
+Only the first is worth another try later.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnectionError
 
-from sizing.errors import AwsUnavailable
+from aws.refusals import code_of
+from sizing.errors import AccessDenied, AwsUnavailable
 
 _SERVER_ERRORS = 500
 #: How services ask to slow down, whatever the HTTP status; the SDKs know the same names.
@@ -32,6 +36,17 @@ _THROTTLING = frozenset(
     }
 )
 
+#: Parts of the names that services have for a call that no policy allows, such as
+#: ``KMSAccessDeniedException`` and ``UnauthorizedOperation``. S3's HEAD has the status alone.
+_DENIED = (
+    "AccessDenied",
+    "Unauthorized",
+    "NotAuthorized",
+    "AuthorizationError",
+    "Forbidden",
+    "403",
+)
+
 _Handler = Callable[[Any, LambdaContext], dict[str, Any]]
 
 
@@ -41,11 +56,17 @@ def is_transient(error: ClientError) -> bool:
     return error.response["Error"].get("Code") in _THROTTLING or status >= _SERVER_ERRORS
 
 
-def naming_unavailability(handler: _Handler) -> _Handler:
+def is_denied(error: ClientError) -> bool:
+    """Whether the caller may not make the call."""
+    return any(each in code_of(error) for each in _DENIED)
+
+
+def naming_errors(handler: _Handler) -> _Handler:
     """Let a handler raise ``AwsUnavailable`` where AWS throttles, breaks or can't be reached.
 
     The SDK has repeated the call by then; the state machine waits longer, and calls the function
-    again. A refusal arrives as ``ClientError``, whatever class the SDK has made for its code.
+    again. What a policy does not allow arrives as ``AccessDenied``, any other refusal as
+    ``ClientError``, whatever class the SDK has made for its code.
     """
 
     @wraps(handler)
@@ -55,6 +76,8 @@ def naming_unavailability(handler: _Handler) -> _Handler:
         except ClientError as error:
             if is_transient(error):
                 raise AwsUnavailable(str(error)) from error
+            if is_denied(error):
+                raise AccessDenied(str(error)) from error
             raise ClientError(error.response, error.operation_name) from error
         except (NoConnectionError, HTTPClientError) as error:  # no way there, or no answer
             raise AwsUnavailable(str(error)) from error

@@ -14,10 +14,10 @@ _STANDARD = Config(
     retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=20
 )
 _CONFIGS = {
-    # The model may take a minute, and a cold endpoint deserves a second try: together less than
-    # the two minutes that the function has.
+    # SageMaker gives the model a minute, and its own answer that it took longer must not be missed;
+    # the state machine tries again.
     "sagemaker-runtime": Config(
-        retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=2, read_timeout=57
+        retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=5, read_timeout=70
     ),
     # A result stands without its parameter.
     "ssm": Config(

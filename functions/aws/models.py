@@ -7,6 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from aws.availability import is_denied
 from aws.clients import client
 from sizing.catalogue import hugging_face_images
 from sizing.endpoint.deployment import ApiRequest, ModelSource
@@ -82,6 +83,7 @@ def _of_model(name: str) -> ModelSource:
         model = client("sagemaker").describe_model(ModelName=name)
     except ClientError as error:
         raise _not_usable("model.model_name", f"model {name}", error) from None
+    _check_one_model(name, model)
     container: ApiRequest = model.get("PrimaryContainer") or next(
         iter(model.get("Containers", ())), {}
     )
@@ -90,6 +92,22 @@ def _of_model(name: str) -> ModelSource:
         package_arn=container.get("ModelPackageName"),
         image=container.get("Image"),
         image_digest=_digest(container),
+    )
+
+
+def _check_one_model(name: str, model: Mapping[str, Any]) -> None:
+    """Refuse what an invocation must choose from: a request has payloads for one model alone."""
+    containers = [model.get("PrimaryContainer", {}), *model.get("Containers", ())]
+    if any(each.get("Mode") == "MultiModel" for each in containers):
+        what = "hosts many models (Mode: MultiModel), and which are in memory decides its capacity"
+    elif model.get("InferenceExecutionConfig", {}).get("Mode") == "Direct":
+        what = "has containers that are invoked one by one (InferenceExecutionConfig: Direct)"
+    else:
+        return
+    raise InvalidRequest(
+        "model.model_name",
+        f"model {name} {what}; allowed are models of one container, or of a serial pipeline: size "
+        "each of its models by itself",
     )
 
 
@@ -147,7 +165,9 @@ def _not_usable(field: str, what: str, error: ClientError) -> Exception:
     """InvalidRequest for what does not exist or may not be seen; other errors as they are."""
     code = error.response["Error"]["Code"]
     if code in _NOT_FOUND:
-        return InvalidRequest(field, f"{what} does not exist in this account and region")
-    if code == "AccessDeniedException":
-        return InvalidRequest(field, f"{what} can't be read: {code}")
+        return InvalidRequest(
+            field, f"{what} does not exist in this region, in this account or shared with it"
+        )
+    if is_denied(error):
+        return InvalidRequest(field, f"{what} can't be read: {error}")
     return error

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from pydantic import AwareDatetime, BaseModel
 
 from aws import endpoints, refusals
-from aws.availability import is_transient, naming_unavailability
+from aws.availability import is_denied, is_transient, naming_errors
 from aws.environment import Environment
 from aws.telemetry import Event, logger
 from sizing.clean_up import names
@@ -47,7 +47,7 @@ class EnsureEndpointEvent(Event):
     so_far: SoFar = SoFar()
 
 
-@naming_unavailability
+@naming_errors
 @event_parser(model=EnsureEndpointEvent)
 def handler(event: EnsureEndpointEvent, _context: LambdaContext) -> dict[str, Any]:
     """Do what is to be done now. It may be called any number of times, and is until it is READY.
@@ -84,7 +84,7 @@ def handler(event: EnsureEndpointEvent, _context: LambdaContext) -> dict[str, An
         elif step is Step.CREATE:
             _create(event.endpoint)
     except ClientError as error:
-        if is_transient(error):
+        if is_transient(error) or is_denied(error):
             raise
         if refusals.code_of(error) == "ResourceLimitExceeded":
             raise CapacityUnavailable(str(error)) from error

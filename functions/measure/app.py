@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AwareDatetime
 
 from aws import cloudwatch, endpoints, s3_documents
-from aws.availability import naming_unavailability
+from aws.availability import naming_errors
 from aws.telemetry import Event, MetricUnit, logger, publish
 from sizing.clean_up import names
 from sizing.errors import LoadTestFailed
@@ -41,7 +41,7 @@ class MeasureEvent(Event):
         return start if isinstance(start, float) else start.timestamp()
 
 
-@naming_unavailability
+@naming_errors
 @event_parser(model=MeasureEvent)
 def handler(event: MeasureEvent, _context: LambdaContext) -> dict[str, Any]:
     """Measure a load test.

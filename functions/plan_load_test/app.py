@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import TypeAdapter
 
 from aws import load_test_records
-from aws.availability import naming_unavailability
+from aws.availability import naming_errors
 from aws.environment import Environment
 from aws.telemetry import Event, logger
 from sizing.clean_up import names
@@ -30,7 +30,7 @@ class PlanLoadTestEvent(Event):
     history: tuple[LoadTestRecord, ...]
 
 
-@naming_unavailability
+@naming_errors
 @event_parser(model=PlanLoadTestEvent)
 def handler(event: PlanLoadTestEvent, _context: LambdaContext) -> dict[str, Any]:
     """Decide the next load test, and keep the records of those that ran.

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ValidationError
 
 from aws import load_test_records, model_packages, parameters, s3_documents, sizing_table
-from aws.availability import naming_unavailability
+from aws.availability import naming_errors
 from aws.environment import Environment
 from aws.telemetry import logger, publish
 from report.timeline import Timeline, read_timeline
@@ -49,7 +49,7 @@ _NOT_IN_REGISTRY = f"The model package's metadata could not be written: {_WHY}"
 _NOT_LATEST = f"The copy under latest/ could not be written: {_WHY}"
 
 
-@naming_unavailability
+@naming_errors
 def handler(event: Mapping[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Record a sizing's result.
 

@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AwareDatetime, model_validator
 
 from aws import sizing_resources
-from aws.availability import naming_unavailability
+from aws.availability import naming_errors
 from aws.environment import Environment
 from aws.removal import remove
 from aws.telemetry import Event, logger, publish
@@ -45,7 +45,7 @@ class RemoveLeftoversEvent(Event):
         return names.sizing_id(self.execution_arn) if self.execution_arn else self.sizing_id
 
 
-@naming_unavailability
+@naming_errors
 @event_parser(model=RemoveLeftoversEvent)
 def handler(event: RemoveLeftoversEvent, _context: LambdaContext) -> dict[str, Any]:
     """Remove one round. It may be called any number of times, and is until nothing was found.

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from aws import instance_types, models, prices, quotas, s3_documents, sizing_table
-from aws.availability import is_transient, naming_unavailability
+from aws.availability import is_transient, naming_errors
 from aws.environment import Environment
 from aws.telemetry import Event, logger
 from sizing.catalogue.instance import InstanceFacts
@@ -60,7 +60,7 @@ class ResolveRequestEvent(Event):
     request: Any
 
 
-@naming_unavailability
+@naming_errors
 @event_parser(model=ResolveRequestEvent)
 def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, Any]:
     """Resolve a request.

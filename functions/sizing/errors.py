@@ -55,6 +55,14 @@ class AwsUnavailable(SizingError):
     """An AWS service throttled or failed a call, for longer than the function repeats it."""
 
 
+class AccessDenied(SizingError):
+    """A policy does not allow a function's call; AWS's own words name action and resource."""
+
+
+class ModelNotReady(SizingError):
+    """The endpoint is in service, but its container says that it is still loading the model."""
+
+
 class EndpointFailed(SizingError):
     """The endpoint can't be had: it has failed, or SageMaker refused a call, by its own reason."""
 

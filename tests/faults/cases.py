@@ -374,6 +374,7 @@ OF_FUNCTIONS: Mapping[str, tuple[str, str]] = {
     "ensure-endpoint": ("AwsUnavailable", "EndpointFailed"),
     "smoke-test": ("SmokeTestFailed", "SmokeTestFailed"),
     "measure": ("AwsUnavailable", "ClientError"),
+    "plan-load-test": ("AwsUnavailable", "ClientError"),
     "record-result": ("RecordResultFailed", "RecordResultFailed"),
     "remove-leftovers": ("CleanUpFailed", "CleanUpFailed"),
 }
@@ -409,6 +410,7 @@ DONE_WITHOUT = frozenset(
         FunctionCall("ensure-endpoint", "sagemaker DeleteEndpoint"),
         FunctionCall("read-reason", "s3 GetObject load_test.json"),
         FunctionCall("record-result", "s3 GetObject load_test.json"),
+        FunctionCall("record-result", "s3 GetObject load_tests.json"),
         FunctionCall("record-result", "s3 PutObject report.html"),
         FunctionCall("record-result", "dynamodb PutItem"),
         FunctionCall("record-result", "dynamodb Query"),
@@ -427,6 +429,8 @@ def of_call(call: FunctionCall, fault: Fault, scenario: Scenario) -> Answer:
     if fault in _PASSING or call in DONE_WITHOUT:
         return answer
     unavailable, refused = OF_CALLS.get(call) or OF_FUNCTIONS[call.function]
+    if fault is Fault.ACCESS_DENIED and refused in ("ClientError", "EndpointFailed"):
+        refused = "AccessDenied"
     after_the_answer = call.function in ("record-result", "remove-leftovers")
     return Answer(
         "FAILED",

@@ -560,7 +560,7 @@ def test_a_lock_that_was_taken_though_the_answer_was_lost(stack: StackUnderTest)
 def test_without_its_lock_a_sizing_creates_nothing(stack: StackUnderTest) -> None:
     with stack.refused("dynamodb", "PutItem", "AccessDeniedException", "not allowed"):
         execution = stack.run("SizingStateMachine", a_request())
-    assert (execution.status, execution.error) == ("FAILED", "ClientError")
+    assert (execution.status, execution.error) == ("FAILED", "AccessDenied")
     assert "Probes" not in execution.states
 
 

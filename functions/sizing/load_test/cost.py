@@ -38,7 +38,10 @@ _QUERIES_PER_LOAD_TEST = 100
 _HOURS_PER_MONTH = 730.0
 #: Errors of a load test whose endpoint did not come into service, or not at its count.
 _NOT_IN_SERVICE = frozenset(
-    {"EndpointFailed", "EndpointTimedOut", "CapacityUnavailable", "SmokeTestFailed"}
+    {
+        *("AccessDenied", "EndpointFailed", "EndpointTimedOut", "CapacityUnavailable"),
+        "SmokeTestFailed",
+    }
 )
 #: Load tests that the most common sizing takes after its baselines.
 _USUAL_VERIFICATIONS = 2

@@ -16,6 +16,9 @@ _PACKAGE_OF_GROUP = re.compile(
     r"arn:[^:]+:sagemaker:(?P<region>[^:]+):(?P<account>\d+):model-package"
     r"/(?P<group>[^/]+)/(?P<version>\d+)"
 )
+_GROUP = re.compile(
+    r"arn:[^:]+:sagemaker:(?P<region>[^:]+):(?P<account>\d+):model-package-group/(?P<group>.+)"
+)
 
 
 def model_key(model: Model, *, account: str, region: str) -> str:
@@ -40,14 +43,16 @@ def group_and_version(package_arn: str) -> tuple[str | None, int | None]:
 
 
 def _kind_and_name(model: Model, account: str, region: str) -> str:
-    if model.model_package_arn is not None:
-        package = _PACKAGE_OF_GROUP.fullmatch(model.model_package_arn)
-        if package is None:  # one without a group and versions
-            return f"model_package/{model.model_package_arn}"
-        group = package["group"]
-        if (package["account"], package["region"]) != (account, region):
-            group = f"{package['account']}:{package['region']}:{group}"
+    found = _PACKAGE_OF_GROUP.fullmatch(model.model_package_arn or "") or _GROUP.fullmatch(
+        model.model_package_group or ""
+    )
+    if found is not None:
+        group = found["group"]
+        if (found["account"], found["region"]) != (account, region):
+            group = f"{found['account']}:{found['region']}:{group}"
         return f"model_package_group/{group}"
+    if model.model_package_arn is not None:  # one without a group and versions
+        return f"model_package/{model.model_package_arn}"
     if model.hugging_face is not None:
         return f"hugging_face/{model.hugging_face.model_id}"
     if model.container is not None:

@@ -119,13 +119,24 @@ HubModelId = Annotated[
 _Version = Annotated[
     str, _text(r"^[0-9]{1,4}(\.[0-9]{1,4}){1,3}$", "must be a version such as 4.17.0", longest=20)
 ]
-#: Of models and model package groups.
+#: Of models.
 ResourceName = Annotated[
     str,
     _text(
         r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$",
         "must be letters, digits and hyphens, and begin and end with a letter or digit",
         longest=63,
+    ),
+]
+#: A group of another account can only be named by its ARN.
+ModelPackageGroup = Annotated[
+    str,
+    _text(
+        r"^(arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:[0-9]{12}:model-package-group/)?"
+        r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$",
+        "must be a group's name, of at most 63 letters, digits and hyphens, or its ARN such as "
+        "arn:aws:sagemaker:us-east-1:123456789012:model-package-group/name",
+        longest=170,
     ),
 ]
 ModelPackageArn = Annotated[
@@ -239,7 +250,7 @@ class Model(_Strict):
 
     hugging_face: HuggingFaceModel | None = None
     model_package_arn: ModelPackageArn | None = None
-    model_package_group: ResourceName | None = None
+    model_package_group: ModelPackageGroup | None = None
     model_name: ResourceName | None = None
     container: Container | None = None
 

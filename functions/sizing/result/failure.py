@@ -122,9 +122,13 @@ CATALOGUE: Mapping[str, KnownError] = {
         Retry.LATER,
     ),
     errors.SmokeTestFailed.__name__: KnownError(
-        "The endpoint is in service, but did not answer a single invocation with a success.",
-        "Send the same payload to the model yourself: content type, accept and body must be what "
-        f"its container expects. Read {_CONTAINER_LOG}.",
+        "The endpoint is in service, but did not answer a single invocation with a success. While "
+        "its container said that it was still loading, it was tried again, for some five minutes.",
+        "Where the model answered 4xx, send it the same payload yourself: content type, accept and "
+        "body must be what its container expects. Where no answer came, the model takes longer "
+        "than the 60 s that SageMaker gives it, or its container broke: content type and body are "
+        "not the matter, but a faster or larger instance type, or a smaller payload, may be. Read "
+        f"{_CONTAINER_LOG}.",
         Retry.NO,
     ),
     errors.LoadTestFailed.__name__: KnownError(
@@ -185,10 +189,18 @@ CATALOGUE: Mapping[str, KnownError] = {
         "uses up the rate limits of the account.",
         Retry.LATER,
     ),
+    errors.AccessDenied.__name__: KnownError(
+        "A function of the stack may not make a call. The cause is AWS's own: the operation, and "
+        "mostly the action, the resource and the kind of policy that stands in the way.",
+        "The stack's own policies allow all that it calls, so look for what takes it away: a "
+        "permissions boundary, a policy of the organisation, or the policy of a key, a bucket or "
+        "another account's resource. After an update of the stack a new permission may take a "
+        "minute.",
+        Retry.NO,
+    ),
     "ClientError": KnownError(
         "An AWS service refused a function's call; the cause names the operation.",
-        "AccessDenied means a policy: of the stack, of the organisation or of a key. The "
-        "function's log holds the whole error.",
+        "The function's log holds the whole error.",
         Retry.NO,
     ),
     "States.Timeout": KnownError(

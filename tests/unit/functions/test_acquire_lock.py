@@ -15,7 +15,7 @@ from acquire_lock.app import handler
 from sizing.clean_up import lock
 from sizing.clean_up.lock import Holder, LockTerms, has_ended, seconds_to_wait
 from sizing.clean_up.names import sizing_id
-from sizing.errors import AwsUnavailable, Locked
+from sizing.errors import AccessDenied, AwsUnavailable, Locked
 from tests.unit.functions.conftest import EXECUTION, TABLE, Answer, Requests
 
 Client = Callable[[str], Any]
@@ -196,5 +196,5 @@ def test_without_an_answer_nothing_is_held(answered: Answered) -> None:
         acquire()
     denied: Any = {"Error": {"Code": "AccessDeniedException", "Message": "not allowed"}}
     answered("dynamodb", "PutItem", lambda _: ClientError(denied, "PutItem"))
-    with pytest.raises(ClientError, match="not allowed"):
+    with pytest.raises(AccessDenied, match="not allowed"):
         acquire()

@@ -8,8 +8,8 @@ import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
-from aws.availability import naming_unavailability
-from sizing.errors import AwsUnavailable, InvalidRequest
+from aws.availability import naming_errors
+from sizing.errors import AccessDenied, AwsUnavailable, InvalidRequest
 
 
 def refusal(code: str, status: int = 400) -> ClientError:
@@ -21,7 +21,7 @@ def refusal(code: str, status: int = 400) -> ClientError:
 
 
 def run(error: Exception) -> dict[str, Any]:
-    @naming_unavailability
+    @naming_errors
     def handler(_event: Any, _context: LambdaContext) -> dict[str, Any]:
         raise error
 
@@ -48,12 +48,24 @@ def test_trouble_is_worth_another_try(error: Exception) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [refusal("AccessDeniedException"), refusal("ValidationException"), InvalidRequest("a", "b")],
+    [refusal("ValidationException"), InvalidRequest("a", "b")],
 )
 def test_a_refusal_is_not(error: Exception) -> None:
     with pytest.raises(type(error)) as raised:
         run(error)
     assert str(raised.value) == str(error)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403", "Forbidden"),
+        *("AuthorizationError", "AuthorizationErrorException", "KMSAccessDeniedException"),
+    ],
+)
+def test_a_missing_permission_has_a_name_of_its_own_and_says_for_what(code: str) -> None:
+    with pytest.raises(AccessDenied, match=r"DescribeEndpoint operation: m$"):
+        run(refusal(code, 403))
 
 
 def test_a_refusal_has_one_name_whatever_the_sdk_has_made_of_its_code() -> None:

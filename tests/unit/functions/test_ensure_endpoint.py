@@ -16,6 +16,7 @@ from ensure_endpoint.app import handler
 from sizing.endpoint.deployment import ModelSource, deployment
 from sizing.endpoint.progress import Endpoint, Step, next_step, seconds_to_next_look
 from sizing.errors import (
+    AccessDenied,
     AwsUnavailable,
     CapacityUnavailable,
     EndpointFailed,
@@ -269,7 +270,7 @@ def test_with_no_instances_it_is_deleted(sagemaker: SageMaker) -> None:
     "error, named",
     [
         (refusal("ResourceLimitExceeded", "the limit is 1"), CapacityUnavailable),
-        (refusal("AccessDeniedException"), EndpointFailed),
+        (refusal("AccessDeniedException"), AccessDenied),
         (refusal("ValidationException", "Could not access model data"), EndpointFailed),
         (refusal("ThrottlingException"), AwsUnavailable),
         (refusal("InternalFailure", status=500), AwsUnavailable),

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from aws import sizing_table
 from remove_leftovers.app import handler
 from sizing.clean_up import lock, names
+from sizing.errors import AccessDenied
 from tests.unit.functions.conftest import TABLE
 
 Client = Callable[[str], Any]
@@ -301,7 +302,7 @@ def test_what_cant_be_listed_is_an_error(sizings: Sizings, answered: Callable[..
     arn = sizings.start("one")
     sizings.deploy(arn)
     answered("sagemaker", "ListTags", lambda _: denied)
-    with pytest.raises(ClientError):
+    with pytest.raises(AccessDenied, match="ListTags"):
         sizings.remove(execution_arn=arn)
 
 

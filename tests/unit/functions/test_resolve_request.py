@@ -14,7 +14,14 @@ from pydantic import ValidationError
 
 from load_generator.spec import parse_json_lines, parse_spec
 from resolve_request.app import handler
-from sizing.errors import AwsUnavailable, CostLimit, InvalidRequest, QuotaTooLow, TimeLimit
+from sizing.errors import (
+    AccessDenied,
+    AwsUnavailable,
+    CostLimit,
+    InvalidRequest,
+    QuotaTooLow,
+    TimeLimit,
+)
 from sizing.load_test.observation import LoadTestRecord
 from sizing.load_test.plan import LoadTestPlan
 from sizing.request.sizing import SizedModel, Sizing
@@ -181,7 +188,7 @@ class TestInstanceTypes:
     def test_other_errors_of_ec2_are_not_the_requests_fault(self, answered: Answered) -> None:
         denied = ClientError({"Error": {"Code": "UnauthorizedOperation"}}, "DescribeInstanceTypes")
         answered("ec2", "DescribeInstanceTypes", lambda _: denied)
-        with pytest.raises(ClientError):
+        with pytest.raises(AccessDenied, match="DescribeInstanceTypes"):
             resolve()
 
 
@@ -265,7 +272,62 @@ class TestModels:
 
     def test_a_model_that_does_not_exist_is_named(self) -> None:
         message = refused(model={"model_name": "nope"})
-        assert message == "model.model_name: model nope does not exist in this account and region"
+        assert message == (
+            "model.model_name: model nope does not exist in this region, in this account or "
+            "shared with it"
+        )
+
+    @pytest.mark.parametrize(
+        "model, why",
+        [
+            ({"PrimaryContainer": {"Mode": "MultiModel"}}, "hosts many models (Mode: MultiModel)"),
+            ({"Containers": [{}, {"Mode": "MultiModel"}]}, "hosts many models (Mode: MultiModel)"),
+            (
+                {"Containers": [{}, {}], "InferenceExecutionConfig": {"Mode": "Direct"}},
+                "invoked one by one (InferenceExecutionConfig: Direct)",
+            ),
+        ],
+    )
+    def test_a_model_that_an_invocation_chooses_from_is_refused(
+        self, answered: Answered, model: dict[str, Any], why: str
+    ) -> None:
+        answered("sagemaker", "DescribeModel", lambda _: model)
+        message = refused(model={"model_name": "many"})
+        assert message.startswith("model.model_name: model many ")
+        assert why in message
+        assert "allowed are models of one container, or of a serial pipeline" in message
+
+    def test_a_serial_pipeline_is_one_model(self, answered: Answered) -> None:
+        serial = {"Containers": [{}, {}], "InferenceExecutionConfig": {"Mode": "Serial"}}
+        answered("sagemaker", "DescribeModel", lambda _: serial)
+        assert resolve(model={"model_name": "pipeline"})["candidates"]
+
+    def test_a_group_of_another_account_is_asked_for_by_its_arn(self, answered: Answered) -> None:
+        group = "arn:aws:sagemaker:us-east-1:210987654321:model-package-group/sentiment"
+        package = "arn:aws:sagemaker:us-east-1:210987654321:model-package/sentiment/7"
+        listed = {"ModelPackageArn": package, "ModelPackageStatus": "Completed"}
+        requests = answered(
+            "sagemaker", "ListModelPackages", lambda _: {"ModelPackageSummaryList": [listed]}
+        )
+        answered("sagemaker", "DescribeModelPackage", lambda _: {"ModelPackageStatus": "Completed"})
+        answer = resolve(model={"model_package_group": group})
+        assert requests[0]["ModelPackageGroupName"] == group
+        (candidate,) = answer["candidates"]
+        assert candidate["endpoint"]["create_model"]["PrimaryContainer"] == {
+            "ModelPackageName": package
+        }
+        key = "model_package_group/210987654321:us-east-1:sentiment"
+        assert answer["sizing"]["model_key"] == key
+
+    def test_what_may_not_be_read_says_which_permission_is_missing(
+        self, answered: Answered
+    ) -> None:
+        said = "User: x is not authorized to perform: sagemaker:DescribeModelPackage on resource: y"
+        denied: Any = {"Error": {"Code": "AccessDeniedException", "Message": said}}
+        error = ClientError(denied, "DescribeModelPackage")
+        answered("sagemaker", "DescribeModelPackage", lambda _: error)
+        arn = "arn:aws:sagemaker:us-east-1:210987654321:model-package/g/1"
+        assert said in refused(model={"model_package_arn": arn})
 
     def test_the_newest_approved_package_of_a_group(self, aws: Client) -> None:
         arns = packages(aws, "Approved", "Approved", "PendingManualApproval", "Rejected")

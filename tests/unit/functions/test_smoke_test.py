@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 from botocore.response import StreamingBody
 
-from sizing.errors import SmokeTestFailed
+from aws import clients
+from sizing.errors import ModelNotReady, SmokeTestFailed
 from smoke_test.app import handler
 from tests.unit.functions.made_up import SIZING_ID
 
@@ -24,6 +25,17 @@ SERVICE = "sagemaker-runtime"
 
 def body(content: bytes) -> dict[str, Any]:
     return {"Body": StreamingBody(io.BytesIO(content), len(content)), "ContentType": "x"}
+
+
+def model_error(status: int, said: str) -> ClientError:
+    response: Any = {
+        "Error": {"Code": "ModelError", "Message": f"Received server error ({status}): {said}"},
+        "OriginalStatusCode": status,
+        "OriginalMessage": said,
+        "LogStreamArn": LOG_STREAM,
+        "ResponseMetadata": {"HTTPStatusCode": 424},
+    }
+    return ClientError(response, "InvokeEndpoint")
 
 
 def smoke_test(**payloads: Any) -> dict[str, Any]:
@@ -78,14 +90,23 @@ def test_the_first_payload_of_a_file_is_sent(aws: Any, answered: Answered) -> No
         (
             ClientError(
                 {
-                    "Error": {"Code": "ValidationError", "Message": "secret"},
+                    "Error": {"Code": "ValidationError", "Message": "the header X is needed"},
                     "ResponseMetadata": {"HTTPStatusCode": 400},
                 },
                 "InvokeEndpoint",
             ),
-            "ValidationError (HTTP 400)",
+            "ValidationError (HTTP 400): the header X is needed",
         ),
-        (ReadTimeoutError(endpoint_url="https://runtime"), "no answer: ReadTimeoutError"),
+        (
+            model_error(0, "Your invocation timed out while waiting for a response"),
+            "no answer: Your invocation timed out while waiting for a response; its log is "
+            + LOG_STREAM,
+        ),
+        (
+            ReadTimeoutError(endpoint_url="https://runtime"),
+            "no answer: the model took longer than the 60 s that SageMaker gives it",
+        ),
+        (ConnectionClosedError(endpoint_url="https://x"), "no answer: ConnectionClosedError"),
     ],
 )
 def test_a_failure_is_named_without_the_body(
@@ -96,6 +117,33 @@ def test_a_failure_is_named_without_the_body(
         smoke_test()
     assert str(failure.value) == reason
     assert "secret" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(model_error(status, "secret") for status in (429, 502, 503, 504)),
+        ClientError(
+            {
+                "Error": {"Code": "ModelNotReadyException", "Message": "Wait and try again."},
+                "ResponseMetadata": {"HTTPStatusCode": 429},
+            },
+            "InvokeEndpoint",
+        ),
+    ],
+)
+def test_a_container_that_still_loads_is_tried_again(
+    answered: Answered, capsys: pytest.CaptureFixture[str], error: ClientError
+) -> None:
+    requests = answered(SERVICE, "InvokeEndpoint", lambda _: error)
+    with pytest.raises(ModelNotReady) as raised:
+        smoke_test()
+    assert len(requests) == 1  # the state machine waits and asks again
+    assert "secret" not in str(raised.value) + capsys.readouterr().out
+
+
+def test_sagemakers_own_time_out_is_waited_for() -> None:
+    assert clients.client(SERVICE).meta.config.read_timeout > 60
 
 
 @pytest.mark.parametrize("status, what", [(400, "refused"), (415, "refused"), (500, "failed on")])

@@ -64,8 +64,8 @@ def test_long_causes_are_cut_short() -> None:
 
 
 ROOT = Path(__file__).parents[3]
-#: Becomes MetricsMissing when the state machine has waited long enough.
-RETRIED_ALWAYS = {"MetricsIncomplete"}
+#: Become MetricsMissing and SmokeTestFailed when the state machine has waited long enough.
+RETRIED_ALWAYS = {"MetricsIncomplete", "ModelNotReady"}
 
 
 def classes(base: type) -> set[str]:

@@ -38,6 +38,7 @@ def container(**changes: Any) -> dict[str, Any]:
 def test_a_group_and_its_packages_are_one_model() -> None:
     keys = {
         key(model_package_group="sentiment"),
+        key(model_package_group=f"{PACKAGE}-group/sentiment"),
         key(model_package_arn=f"{PACKAGE}/sentiment/1"),
         key(model_package_arn=f"{PACKAGE}/sentiment/27"),
     }
@@ -50,6 +51,8 @@ def test_a_group_of_the_same_name_elsewhere_is_another(there: str) -> None:
     assert key(model_package_arn=arn) != key(model_package_group="sentiment")
     second = f"arn:aws:sagemaker:{there}:model-package/sentiment/2"
     assert key(model_package_arn=arn) == key(model_package_arn=second)
+    group = f"arn:aws:sagemaker:{there}:model-package-group/sentiment"
+    assert key(model_package_arn=arn) == key(model_package_group=group)
 
 
 def test_a_package_without_versions_is_a_model_of_its_own() -> None:
