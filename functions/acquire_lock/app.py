@@ -11,12 +11,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import AwareDatetime, BaseModel
 
-from aws import sizing_resources, sizing_table
+from aws import announcements, sizing_resources, sizing_table
 from aws.availability import is_transient, naming_errors
 from aws.clients import client
 from aws.environment import Environment
 from aws.telemetry import Event, logger
 from sizing.clean_up import lock, names
+from sizing.result import events
 
 #: Tells Step Functions' console which execution started another.
 _STARTED_BY = "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"
@@ -36,6 +37,8 @@ class AcquireLockEvent(Event):
     lock: lock.LockTerms
     #: Whether it has waited already.
     waited: bool
+    #: Detail of the event that the sizing begins.
+    started: dict[str, Any]
     clean_up_state_machine_arn: str
 
 
@@ -63,7 +66,7 @@ def handler(event: AcquireLockEvent, _context: LambdaContext) -> dict[str, Any]:
 
     held = sizing_table.take(environment.table_name, mine, now=now)
     if held is None:
-        return {"status": "HELD"}
+        return _held(event)
     holder = lock.Holder(str(held["owner"]), str(held["acquired_at"]))
     if not _has_ended(holder.owner, event.lock):
         wait_seconds = lock.seconds_to_wait(
@@ -75,12 +78,22 @@ def handler(event: AcquireLockEvent, _context: LambdaContext) -> dict[str, Any]:
     elif _is_cleaned_up(event, holder.owner, sizing_id):
         held = sizing_table.take(environment.table_name, mine, now=now, from_owner=holder.owner)
         if held is None:
-            return {"status": "HELD"}
+            return _held(event)
         wait_seconds = lock.LOOK_AT_CLEAN_UP_SECONDS  # somebody was faster
     else:
         wait_seconds = lock.LOOK_AT_CLEAN_UP_SECONDS
     logger.info("locked", extra={"owner": holder.owner, "since": holder.since})
     return {"status": "WAIT", "wait_seconds": wait_seconds, "owner": holder.owner}
+
+
+def _held(event: AcquireLockEvent) -> dict[str, Any]:
+    """The answer, and the event; after a wait the request is resolved anew, and it comes again."""
+    if not event.waited:
+        try:
+            announcements.put_events([events.entry(events.STARTED, event.started)])
+        except (BotoCoreError, ClientError):  # nothing that a sizing would wait for
+            logger.exception("the start is not announced")
+    return {"status": "HELD"}
 
 
 def _has_ended(execution_arn: str, terms: lock.LockTerms) -> bool:

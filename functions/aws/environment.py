@@ -18,6 +18,7 @@ class Environment:
     #: The table of locks and history.
     table_name: str
     cluster_arn: str
+    topic_arn: str
     #: Role that the models' containers run with.
     model_execution_role_arn: str
     #: Whether results are also written into the metadata of the model packages they are of.
@@ -38,6 +39,7 @@ class Environment:
             results_bucket=os.environ["RESULTS_BUCKET"],
             result_retention_days=float(os.environ["RESULT_RETENTION_DAYS"]),
             table_name=os.environ["TABLE_NAME"],
+            topic_arn=os.environ["TOPIC_ARN"],
             cluster_arn=os.environ["CLUSTER_ARN"],
             model_execution_role_arn=os.environ["MODEL_EXECUTION_ROLE_ARN"],
             writes_package_metadata=os.environ["WRITE_PACKAGE_METADATA"] == "true",

@@ -59,8 +59,9 @@ def handler(event: Mapping[str, Any], _context: LambdaContext) -> dict[str, Any]
             and ``dry_run``; any may be null.
 
     Returns:
-        ``{"status", "result_uri", "report_uri", "subject", "message", "detail", "failure"}``;
-        ``report_uri`` is null if there is no report, ``failure`` {error, cause} if nothing failed.
+        ``{"status", "result_uri", "report_uri", "notify", "subject", "message", "detail",
+        "failure"}``; ``report_uri`` is null if there is no report, ``failure`` {error, cause} if
+        nothing failed.
     """
     notes: list[str] = []
     event = _object(event)
@@ -139,6 +140,7 @@ def _recorded(
         "status": str(result.status),
         "result_uri": result_uri,
         "report_uri": report_uri,
+        "notify": message.is_wanted(result),
         "subject": message.subject(result),
         "message": message.message(result, result_uri=result_uri, report_uri=report_uri),
         "detail": detail,

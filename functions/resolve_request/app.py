@@ -34,7 +34,7 @@ from sizing.request import payloads
 from sizing.request.model_key import model_key
 from sizing.request.request import Payload, Payloads, Request, parse_request
 from sizing.request.sizing import SizedModel, Sizing
-from sizing.result import history
+from sizing.result import events, history
 from sizing.search import search
 
 #: The state machine hands on 256 KiB at a time, which the sizing's history must fit into as well.
@@ -123,6 +123,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
         "sizing": sizing.model_dump(mode="json"),
         "dry_run": request.dry_run,
         "lock": lock.terms(request, key).model_dump(mode="json"),
+        "started": events.started(sizing, cost_usd=estimate.cost_usd, minutes=estimate.minutes),
         "estimate": {
             "cost_usd": estimate.cost_usd,
             "minutes": estimate.minutes,

@@ -27,7 +27,7 @@ STATES: Final = {
     "PlanLoadTest": "planning",
     "RecordResult": "writing result and report",
     "CleanUp": "removing everything",
-    "Notify": "telling",
+    "Tell": "telling",
 }
 
 

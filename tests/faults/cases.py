@@ -97,12 +97,6 @@ ERROR_NAMES: Mapping[str, Mapping[Fault, str]] = {
         Fault.INTERNAL_ERROR: "SNS.InternalErrorException",
         Fault.VALIDATION_ERROR: "SNS.InvalidParameterException",
     },
-    "events": {
-        Fault.THROTTLED: "EventBridge.ThrottlingException",
-        Fault.ACCESS_DENIED: "EventBridge.AccessDeniedException",
-        Fault.INTERNAL_ERROR: "EventBridge.InternalException",
-        Fault.VALIDATION_ERROR: "EventBridge.ValidationException",
-    },
 }
 
 
@@ -235,11 +229,10 @@ STATES: Mapping[str, Called] = {
     "PlanLoadTest": Called(OF_THE_API),
     "RecordResult": Called("RecordResultFailed"),
     "CleanUp": Called("CleanUpFailed"),
-    "Notify": Called("NotificationFailed"),
-    "PublishEvent": Called("NotificationFailed"),
+    "Tell": Called("NotificationFailed"),
 }
 #: Those after which the answer is known and written: what is reported then may name it.
-_AFTER_THE_ANSWER = frozenset({"RecordResult", "CleanUp", "Notify", "PublishEvent"})
+_AFTER_THE_ANSWER = frozenset({"RecordResult", "CleanUp", "Tell"})
 
 
 @dataclass(frozen=True, order=True)
@@ -377,6 +370,7 @@ OF_FUNCTIONS: Mapping[str, tuple[str, str]] = {
     "plan-load-test": ("AwsUnavailable", "ClientError"),
     "record-result": ("RecordResultFailed", "RecordResultFailed"),
     "remove-leftovers": ("CleanUpFailed", "CleanUpFailed"),
+    "tell": ("NotificationFailed", "NotificationFailed"),
 }
 #: The same of single calls, where it is another matter.
 OF_CALLS: Mapping[FunctionCall, tuple[str, str]] = {
@@ -407,6 +401,7 @@ DONE_WITHOUT = frozenset(
         FunctionCall("resolve-request", "service-quotas ListServiceQuotas"),
         FunctionCall("resolve-request", "service-quotas ListAWSDefaultServiceQuotas"),
         FunctionCall("resolve-request", "dynamodb Query"),
+        FunctionCall("acquire-lock", "events PutEvents"),
         FunctionCall("ensure-endpoint", "sagemaker DeleteEndpoint"),
         FunctionCall("read-reason", "s3 GetObject load_test.json"),
         FunctionCall("record-result", "s3 GetObject load_test.json"),
@@ -431,7 +426,7 @@ def of_call(call: FunctionCall, fault: Fault, scenario: Scenario) -> Answer:
     unavailable, refused = OF_CALLS.get(call) or OF_FUNCTIONS[call.function]
     if fault is Fault.ACCESS_DENIED and refused in ("ClientError", "EndpointFailed"):
         refused = "AccessDenied"
-    after_the_answer = call.function in ("record-result", "remove-leftovers")
+    after_the_answer = call.function in ("record-result", "remove-leftovers", "tell")
     return Answer(
         "FAILED",
         unavailable if fault in _UNAVAILABLE else refused,
@@ -537,7 +532,7 @@ def _in_clean_up(state: str, fault: Fault) -> Case:
             machine=CLEAN_UP,
             state=state,
             fault=fault,
-            also_denied="Notify",
+            also_denied="Tell",
             silent=denied or fault is Fault.ABORTED,
         )
     # Only a clean-up that can't remove anything comes to tell so.

@@ -77,6 +77,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[FunctionCall, Scenar
 NO_CALL = {
     *("logs:CreateLogStream", "logs:PutLogEvents", "sagemaker:AddTags", "iam:PassRole"),
     *("s3:ListBucket", "servicequotas:ListAWSDefaultServiceQuotas"),
+    *("kms:Decrypt", "kms:GenerateDataKey"),  # of an encrypted topic
 }
 
 

@@ -57,6 +57,7 @@ def test_a_sizing_finds_the_count_and_leaves_nothing(stack: StackUnderTest) -> N
 
     assert execution.status == "SUCCEEDED", execution.cause
     assert execution.output["status"] == "SIZED"
+    assert (execution.output["instance_count"], execution.output["change"]) == (2, "first")
     result = stack.result(execution)
     assert result["recommendation"]["instance_count"] == 2
     assert result["recommendation"]["utilization_percent"] == pytest.approx(65)
@@ -64,7 +65,7 @@ def test_a_sizing_finds_the_count_and_leaves_nothing(stack: StackUnderTest) -> N
     assert subjects(stack.news(), r"^SIZED: 2 x ml\.m5\.xlarge")
     assert execution.states[-1] == "SizingFinished"
     # Nobody hears of the end before everything is removed.
-    assert execution.states.index("CleanUp") < execution.states.index("Notify")
+    assert execution.states.index("CleanUp") < execution.states.index("Tell")
 
 
 def test_every_function_can_be_called_twice(
@@ -358,14 +359,14 @@ def test_a_search_that_fails_ends_the_sizing(stack: StackUnderTest) -> None:
     with stack.refused("lambda", "Invoke", "AccessDeniedException", only="plan-load-test"):
         execution = stack.run("SizingStateMachine", a_request())
     assert (execution.status, execution.error) == ("FAILED", "Lambda.AccessDeniedException")
-    assert {"Failed", "RecordResult", "CleanUp", "Notify"} <= set(execution.states)
+    assert {"Failed", "RecordResult", "CleanUp", "Tell"} <= set(execution.states)
 
 
 def test_a_result_that_cannot_be_recorded_fails_the_sizing(stack: StackUnderTest) -> None:
     with stack.refused("lambda", "Invoke", "AccessDeniedException", only="record-result"):
         execution = stack.run("SizingStateMachine", a_request())
     assert (execution.status, execution.error) == ("FAILED", "RecordResultFailed")
-    assert {"CleanUp", "Notify", "PublishEvent"} <= set(execution.states)
+    assert {"CleanUp", "Tell"} <= set(execution.states)
     assert subjects(stack.news(), "FAILED")
 
 

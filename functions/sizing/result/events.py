@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sizing.clean_up.names import sizing_id
 from sizing.request.sizing import Sizing
 from sizing.result.autoscaling import Autoscaling
 from sizing.result.change import Kind, sentence
 from sizing.result.history import outcome
-from sizing.result.message import model_label, one_line, target_tps
+from sizing.result.message import LONGEST_SUBJECT, model_label, one_line, target_tps
 from sizing.result.result import SCHEMA_VERSION, Result
 from sizing.search.answer import Status
 
@@ -243,6 +246,79 @@ def entry(detail_type: str, detail: dict[str, Any]) -> dict[str, Any]:
         "Detail": detail,
         "Resources": [each for each in resources if each],
     }
+
+
+class Failed(BaseModel):
+    """What ended a sizing, or kept it from removing or recording everything."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    error: str
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is told of a sizing that has ended."""
+
+    #: Whether a message is wanted.
+    notify: bool
+    subject: str
+    message: str
+    #: Of the message, for the filters of subscriptions.
+    attributes: dict[str, str]
+    entries: list[dict[str, Any]]
+
+
+def told(arn: str, name: str, outcome: Mapping[str, Any], failure: Failed | None) -> Told:
+    """What people and machines are told of a sizing.
+
+    Something that could not be removed may still cost money, which outweighs any answer and is told
+    whether or not a message is wanted; so is a sizing of which nothing is recorded.
+
+    Args:
+        arn: Of the sizing's execution.
+        name: Its name.
+        outcome: What RecordResult has answered; empty if it has not.
+        failure: What went wrong, if something did.
+    """
+    unclean = failure is not None and failure.error == "CleanUpFailed"
+    subject = outcome.get("subject", f"FAILED: endpoint sizing {name}")
+    text = outcome.get("message", f"Nothing is recorded of {arn}")
+    detail = outcome.get("detail") or _unrecorded(arn)
+    as_recorded = bool(outcome) and not unclean
+    if failure is not None and not as_recorded:
+        text = f"{failure.error}: {failure.cause}\n\n{text}"
+        detail = {
+            **detail,
+            "status": str(Status.FAILED),
+            "retry": "NO",
+            "error": failure.error,
+            "cause": one_line(failure.cause, _LONGEST_SENTENCE),
+        }
+    if unclean:
+        subject = f"NOT CLEANED UP: {subject}"
+    filters = {each: detail.get(each) for each in ("status", "change", "model", "model_key")}
+    return Told(
+        notify=bool(outcome.get("notify", True)) or not as_recorded,
+        subject=one_line(subject, LONGEST_SUBJECT),
+        message=text,
+        attributes={each: str(value) for each, value in filters.items() if value},
+        entries=entries(detail),
+    )
+
+
+def _unrecorded(arn: str) -> dict[str, Any]:
+    return Finished(
+        sizing_id=sizing_id(arn),
+        execution_arn=arn,
+        model="unknown model",
+        model_key=None,
+        package_arn=None,
+        target_tps=None,
+        status=Status.FAILED,
+        reason="Nothing is recorded.",
+    ).model_dump(mode="json")
 
 
 def schema() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from urllib.parse import quote
 
 from sizing.load_test.verdict import SERVED_SHARE
 from sizing.result import change
@@ -13,10 +14,16 @@ from sizing.result.result import CandidateResult, Recommendation, Result
 from sizing.search.answer import CandidateStatus, Status
 
 #: SNS takes subjects of less than 100 ASCII characters, without line breaks.
-_LONGEST_SUBJECT = 99
+LONGEST_SUBJECT = 99
 #: People need no more than this of a sentence.
 _LONGEST_SENTENCE = 1000
 _LABEL_WIDTH = 13
+#: AWS's console by partition.
+_CONSOLES = {
+    "aws": "console.aws.amazon.com",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+    "aws-cn": "console.amazonaws.cn",
+}
 
 
 def model_label(request: object) -> str:
@@ -69,7 +76,19 @@ def subject(result: Result) -> str:
     elif result.error is not None:
         head += f": {result.error.name}"
     text = f"{head} for {model}".encode("ascii", "replace").decode()
-    return one_line(text, _LONGEST_SUBJECT)
+    return one_line(text, LONGEST_SUBJECT)
+
+
+def is_wanted(result: Result) -> bool:
+    """Whether the request wants a message of such an ending; of one that is no request, always."""
+    request = result.sizing.request
+    notify = request.get("notify") if isinstance(request, Mapping) else None
+    if notify == "change":
+        unchanged = result.change is not None and result.change.kind is change.Kind.UNCHANGED
+        return not unchanged and result.status is not Status.DRY_RUN
+    if notify == "failure":
+        return result.status is Status.FAILED
+    return notify != "never"
 
 
 def message(result: Result, *, result_uri: str, report_uri: str | None) -> str:
@@ -83,12 +102,27 @@ def message(result: Result, *, result_uri: str, report_uri: str | None) -> str:
         ("Report", report_uri or "could not be written; the result holds all figures"),
         ("Result", result_uri),
         ("Execution", result.sizing.execution_arn),
+        *_links(result, report_uri or result_uri),
     ]
     lines = [sentence(result), ""]
     lines += [f"{label + ':':<{_LABEL_WIDTH}}{text}" for label, text in facts if text]
     if result.notes:
         lines += ["", *(f"Note: {note}" for note in result.notes)]
     return "\n".join(lines) + "\n"
+
+
+def _links(result: Result, uri: str) -> Iterator[tuple[str, str | None]]:
+    """Pages of AWS's console: a link that is signed here would end with the function's session."""
+    arn, region = result.sizing.execution_arn or "", result.sizing.region
+    partition = arn.removeprefix("arn:").partition(":")[0]
+    domain = _CONSOLES.get(partition)
+    if result.local or region is None or domain is None:
+        return
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    console = f"https://{region}.{domain}" if partition == "aws" else f"https://{domain}"
+    where = f"region={region}"
+    yield "Open", f"{console}/s3/object/{bucket}?{where}&prefix={quote(key)}"
+    yield "Follow", f"{console}/states/home?{where}#/v2/executions/details/{arn}"
 
 
 def sized_model(result: Result) -> str:

@@ -25,6 +25,7 @@ BUCKET = "results-bucket"
 TABLE = "endpoint-sizer"
 EXECUTION = f"arn:aws:states:{REGION}:{ACCOUNT}:execution:endpoint-sizer-sizing:run-1"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/endpoint-sizer-model"
+TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:endpoint-sizer"
 CLUSTER = f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/endpoint-sizer"
 
 Requests = list[dict[str, Any]]
@@ -40,6 +41,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "RESULT_RETENTION_DAYS": "400",
         "TABLE_NAME": TABLE,
         "CLUSTER_ARN": CLUSTER,
+        "TOPIC_ARN": TOPIC,
         "MODEL_EXECUTION_ROLE_ARN": ROLE,
         "WRITE_PACKAGE_METADATA": "false",
         "AWS_REGION": REGION,

@@ -78,6 +78,7 @@ def acquire(owner: str = EXECUTION, given: LockTerms | None = None, **changes: A
         "execution": {"arn": owner, "name": "run", "started_at": datetime.now(UTC).isoformat()},
         "lock": (given or terms()).model_dump(mode="json"),
         "waited": False,
+        "started": {"sizing_id": "1", "execution_arn": owner},
         "clean_up_state_machine_arn": CLEAN_UP,
         **changes,
     }
@@ -198,3 +199,23 @@ def test_without_an_answer_nothing_is_held(answered: Answered) -> None:
     answered("dynamodb", "PutItem", lambda _: ClientError(denied, "PutItem"))
     with pytest.raises(AccessDenied, match="not allowed"):
         acquire()
+
+
+# --- The event ---------------------------------------------------------------------------------
+
+
+def test_a_sizing_that_begins_is_announced_once(aws: Client, answered: Answered) -> None:
+    sent = answered("events", "PutEvents", lambda _: {"FailedEntryCount": 0, "Entries": []})
+    acquire(waited=True)  # its request is resolved anew, and it comes again
+    assert sent == []
+    acquire()
+    [[entry]] = [each["Entries"] for each in sent]
+    assert (entry["DetailType"], entry["Resources"]) == ("Endpoint Sizing Started", [EXECUTION])
+
+
+def test_a_sizing_begins_all_the_same_if_it_is_not_announced(
+    aws: Client, answered: Answered
+) -> None:
+    denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "PutEvents")
+    answered("events", "PutEvents", lambda _: denied)
+    assert acquire() == {"status": "HELD"}

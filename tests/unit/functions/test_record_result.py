@@ -162,6 +162,7 @@ def test_every_end_is_recorded(record: Record, name: str, status: str) -> None:
         assert written[LATEST + "result.json"] == written[folder + "result.json"]
     assert set(written) == files
     told = {"status", "result_uri", "report_uri", "subject", "message", "detail", "failure"}
+    told |= {"notify"}
     assert set(answer) == told
     detail = answer["detail"]
     failure = {"error": detail["error"], "cause": detail["cause"]}

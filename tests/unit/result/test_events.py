@@ -124,3 +124,61 @@ def test_another_answer_is_an_event_of_its_own(
 )
 def test_groups_have_a_parameter_each(key: str, name: str | None) -> None:
     assert answer_parameter("stack", key) == name
+
+
+# --- What is told in the end --------------------------------------------------------------------
+
+ARN = sample_sizings.EXECUTION
+BEFORE = events.Failed(error="InvalidRequest", cause="target.tps: is missing")
+UNCLEAN = events.Failed(error="CleanUpFailed", cause="not removed: e")
+
+
+def of_a_result(**changes: Any) -> dict[str, Any]:
+    """What RecordResult answers of the sized sample."""
+    return {
+        "notify": True,
+        "subject": "s" * 99,
+        "message": "8 instances",
+        "detail": detail_of(sample_sizings.sized()),
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("failure", [None, BEFORE])
+def test_what_the_result_says_is_told(failure: events.Failed | None) -> None:
+    outcome = of_a_result()
+    told = events.told(ARN, "run", outcome, failure)
+    assert (told.notify, told.subject, told.message) == (True, "s" * 99, "8 instances")
+    assert [each["Detail"] for each in told.entries] == [outcome["detail"]]
+    assert told.attributes["status"] == "SIZED"
+    assert told.attributes["model"].startswith("distilbert")
+    assert "change" not in told.attributes
+
+
+def test_what_is_left_outweighs_the_answer_and_the_wish_for_silence() -> None:
+    told = events.told(ARN, "run", of_a_result(notify=False), UNCLEAN)
+    assert told.notify
+    assert told.subject.startswith("NOT CLEANED UP: ssss")
+    assert len(told.subject) == 99  # SNS takes less than 100
+    assert told.message == "CleanUpFailed: not removed: e\n\n8 instances"
+    detail = told.entries[0]["Detail"]
+    assert (detail["status"], detail["error"], detail["retry"]) == ("FAILED", "CleanUpFailed", "NO")
+    assert told.attributes["status"] == "FAILED"
+
+
+def test_no_message_is_sent_that_nobody_wants() -> None:
+    told = events.told(ARN, "run", of_a_result(notify=False), None)
+    assert not told.notify
+    assert len(told.entries) == 1
+
+
+def test_a_result_that_was_not_recorded_is_told_all_the_same() -> None:
+    told = events.told(ARN, "n" * 80, {}, BEFORE)
+    assert told.notify
+    assert told.subject.startswith("FAILED: endpoint sizing nnn")
+    assert len(told.subject) <= 99
+    assert told.message.startswith("InvalidRequest: target.tps: is missing")
+    assert ARN in told.message
+    [entry] = told.entries
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(as_received(entry))
+    assert (entry["Detail"]["status"], entry["Detail"]["error"]) == ("FAILED", "InvalidRequest")

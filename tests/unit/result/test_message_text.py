@@ -12,6 +12,7 @@ from sizing.result.change import compare
 from sizing.result.failure import failure
 from sizing.result.history import outcome
 from sizing.result.message import (
+    is_wanted,
     message,
     milliseconds,
     model_label,
@@ -171,3 +172,43 @@ def test_figures_are_readable() -> None:
     assert [milliseconds(each) for each in (1234.5, 12.34, 0.31, None)] == [
         "1,234 ms", "12.3 ms", "0.31 ms", "-",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "notify, wanted",
+    [
+        ("always", [True, True, True, True]),
+        ("change", [False, True, True, True]),
+        ("failure", [False, False, False, True]),
+        ("never", [False, False, False, False]),
+    ],
+)
+def test_a_message_is_sent_when_it_is_wanted(notify: str, wanted: list[bool]) -> None:
+    sized, failed = result_of(sample_sizings.sized()), result_of(sample_sizings.failed())
+    same = sized.model_copy(update={"change": compare(outcome(sized), outcome(sized), 5.0)})
+    first = sized.model_copy(update={"change": compare(None, outcome(sized), 5.0)})
+    for result, expected in zip((same, first, regressed(), failed), wanted, strict=True):
+        request = {**result.sizing.request, "notify": notify}
+        sizing = result.sizing.model_copy(update={"request": request})
+        assert is_wanted(result.model_copy(update={"sizing": sizing})) is expected
+
+
+@pytest.mark.parametrize(
+    "partition, console",
+    [
+        ("aws", "https://us-east-1.console.aws.amazon.com/"),
+        ("aws-us-gov", "https://console.amazonaws-us-gov.com/"),
+    ],
+)
+def test_links_can_be_clicked(partition: str, console: str) -> None:
+    result = result_of(sample_sizings.sized())
+    arn = sample_sizings.EXECUTION.replace("arn:aws:", f"arn:{partition}:")
+    sizing = result.sizing.model_copy(update={"execution_arn": arn})
+    text = message(
+        result.model_copy(update={"sizing": sizing}), result_uri=RESULT, report_uri=REPORT
+    )
+    page = "s3/object/results?region=us-east-1&prefix=sizings/1/report.html"
+    assert f"{console}{page}\n" in text
+    assert f"{console}states/home?region=us-east-1#/v2/executions/details/{arn}\n" in text
+    local = result.model_copy(update={"local": True})
+    assert "https://" not in message(local, result_uri=RESULT, report_uri=REPORT)

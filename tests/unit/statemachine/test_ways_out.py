@@ -31,7 +31,7 @@ def reachable(states: Mapping[str, Any], start: str, *, without: str = "") -> se
     return found
 
 
-@pytest.mark.parametrize("state", ["RecordResult", "CleanUp", "Notify", "PublishEvent"])
+@pytest.mark.parametrize("state", ["RecordResult", "CleanUp", "Tell"])
 def test_a_sizing_can_not_end_without(state, machine):
     definition = machine("sizing").definition
     states = definition["States"]
@@ -45,7 +45,7 @@ def test_a_sizing_can_not_end_without(state, machine):
 
 @pytest.mark.parametrize(
     "first, then",
-    [("RecordResult", "CleanUp"), ("CleanUp", "Notify"), ("Notify", "PublishEvent")],
+    [("RecordResult", "CleanUp"), ("CleanUp", "Tell")],
 )
 def test_the_way_out_keeps_its_order(first, then, machine):
     definition = machine("sizing").definition
@@ -184,7 +184,6 @@ TRANSIENT = {
         "Ssm.InternalServerErrorException",
     },
     "sns:publish": {"States.TaskFailed"},
-    "events:putEvents": {"States.TaskFailed"},
 }
 #: Savings and a courtesy that the sizing does without.
 WITHOUT_RETRY = {"ShrinkFormer", "ReleaseEndpoint", "ReadReason"}

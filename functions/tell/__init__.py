@@ -1,0 +1,1 @@
+"""Tell: people and machines hear that a sizing is over."""
