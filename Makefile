@@ -146,6 +146,25 @@ $(DOCS)/.docs: requirements/docs.txt $(VENV)/.uv
 docs: $(DOCS)/.docs ## the site of docs/, in out/site; a link that leads nowhere fails it
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --clean
 
+# --- Release -----------------------------------------------------------------------------------
+
+RELEASE := .venv-release
+$(RELEASE)/.release: requirements/release.txt $(VENV)/.uv
+	@echo "installing $<"
+	@$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python $(@D)
+	@$(UV) pip install --quiet --python $(@D)/bin/python --require-hashes -r $<
+	@touch $@
+
+.PHONY: dist
+dist: $(RELEASE)/.release ## wheel, source and bills of materials of a release, in out/dist
+	@rm -rf out/dist
+	@$(RELEASE)/bin/python -m build --no-isolation --outdir out/dist . >/dev/null
+	@for each in functions local locust; do \
+	    $(RELEASE)/bin/cyclonedx-py requirements --output-reproducible -o out/dist/$$each.cdx.json \
+	        requirements/$$each.txt || exit; \
+	done
+	@ls out/dist
+
 # --- Upkeep ------------------------------------------------------------------------------------
 
 # test.txt holds every version that the smaller sets share; they take theirs from it. What the
@@ -156,7 +175,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 lock: $(VENV)/.uv ## write requirements/*.txt anew from *.in; UPGRADE=1 takes newer versions
 	@set -e; \
 	lock() { name=$$1; shift; $(COMPILE) requirements/$$name.in "$$@" -o requirements/$$name.txt; }; \
-	for each in uv deploy checkov docs real step_functions_sdk; do lock $$each; done; \
+	for each in uv deploy checkov docs release real step_functions_sdk; do lock $$each; done; \
 	lock test pyproject.toml; \
 	for each in functions locust sagemaker; do lock $$each -c requirements/test.txt; done; \
 	for each in local lint plot browser; do lock $$each pyproject.toml -c requirements/test.txt; done

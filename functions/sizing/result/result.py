@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sizing import __version__
 from sizing.catalogue import prices
 from sizing.catalogue.instance import InstanceFacts
 from sizing.load_test.cost import load_tests_run
@@ -179,6 +180,8 @@ class Result(_Frozen):
 
     #: Raised when a field is renamed, dropped or means something else; not when one is added.
     schema_version: int = SCHEMA_VERSION
+    #: Of the endpoint-sizer that made it.
+    version: str = __version__
     status: Status
     #: Whether it was measured on somebody's machine, on local endpoints.
     local: bool = False
