@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
-from moto import backends
 from moto.core.config import default_user_config
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_api._internal.models import moto_api_backend
@@ -30,6 +29,7 @@ from local import (
     dynamodb,
     ecs,
     events,
+    in_process,
     lambda_,
     quotas,
     sagemaker,
@@ -139,6 +139,8 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         exit_stack.callback(server.stop)
         host, port = server.get_host_and_port()
         self.url = os.environ["AWS_ENDPOINT_URL"] = f"http://{host}:{port}"
+        listening: Any = server._server
+        exit_stack.enter_context(Patches(in_process.patches(listening.app, self.url)))
 
         with ThreadPoolExecutor(1) as starting:
             endpoints = starting.submit(
@@ -167,9 +169,6 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
                 log.flush()
             self._on_event(event)
 
-        # moto lists its folder for each request, which is most of what answering one takes.
-        services = frozenset(backends.list_of_moto_modules())
-        yield Patch(backends, "list_of_moto_modules", lambda: services)
         yield from stepfunctions.patches(
             wait_scale=self._wait_scale,
             on_event=on_event,

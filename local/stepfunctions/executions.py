@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial, partialmethod
+from functools import lru_cache, partial, partialmethod
 from typing import Any, Final
 
 from moto.stepfunctions.parser.api import (
@@ -23,6 +23,7 @@ from moto.stepfunctions.parser.asl.eval.program_state import (
     ProgramStopped,
     ProgramTimedOut,
 )
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
@@ -63,6 +64,7 @@ def patches(
         on_event: Called with every event of every execution, in the thread that made it.
         on_end: Called after an execution has ended.
     """
+    yield Patch(AmazonStateLanguageParser, "parse", staticmethod(_parsed_once))
     yield Patch(StepFunctionsParserBackend, "start_execution", _start_named_execution)
     yield Patch(Environment, "set_error", _set_error_unless_stopped)
     yield Patch(ExecutionWorker, "_get_evaluation_environment", _environment_with_name)
@@ -70,6 +72,8 @@ def patches(
     yield Patch(BaseExecutionWorkerCommunication, "terminated", partialmethod(_terminated, on_end))
 
 
+#: Of a definition, which moto reads for each execution anew; what it makes of it keeps no state.
+_parsed_once = lru_cache(maxsize=32)(AmazonStateLanguageParser.parse)
 _start_execution = vars(StepFunctionsParserBackend)["start_execution"]
 
 
