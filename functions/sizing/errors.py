@@ -106,6 +106,11 @@ def innermost(name: str, cause: str) -> tuple[str, str]:
     return name, cause
 
 
+def never_started(cause: str) -> bool:
+    """Whether a cause is of an ECS task that was accepted and could not start: nothing has run."""
+    return (_json_object(cause) or {}).get("StopCode") == "TaskFailedToStart"
+
+
 def _json_object(text: str) -> dict[str, Any] | None:
     try:
         decoded = json.loads(text)

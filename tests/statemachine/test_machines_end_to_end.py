@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -212,6 +213,34 @@ def test_a_load_test_that_breaks(stack: StackUnderTest, behaviour: str, cause: s
     assert cause in execution.cause
     [arn] = stack.load_tests_of(execution)
     assert {"ReadReason", "LoadTestFailed"} <= set(stack.entered[arn])
+
+
+def test_a_task_that_could_not_start_gets_one_more_try(stack: StackUnderTest) -> None:
+    never_started: list[str] = []
+
+    def describe(params: Any, **_: Any) -> Any:
+        arns = json.loads(params["body"])["tasks"]
+        never_started.extend(arns[: 1 - len(never_started)])
+        if arns != never_started:
+            return None
+        task = {
+            "taskArn": arns[0],
+            "clusterArn": stack.aws.stack.ref("Cluster"),
+            "lastStatus": "STOPPED",
+            "stopCode": "TaskFailedToStart",
+            "stoppedReason": "CannotPullContainerError: i/o timeout",
+            "containers": [{"name": "load-generator"}],
+        }
+        said = {"tasks": [task], "ResponseMetadata": {"HTTPStatusCode": 200}}
+        return SimpleNamespace(status_code=200), said
+
+    with stack.before("ecs", "DescribeTasks", describe):
+        execution = stack.run("SizingStateMachine", a_request())
+    assert never_started
+    assert execution.output["status"] == "SIZED", execution.cause
+    first = stack.entered[stack.load_tests_of(execution)[-1]]
+    assert first.count("Run") == 2
+    assert {"ReadReason", "NeverStarted", "WaitForStop", "LoadTestDone"} <= set(first)
 
 
 def test_a_measurement_that_never_completes(stack: StackUnderTest) -> None:
@@ -688,13 +717,14 @@ def test_without_profiles_the_night_is_quiet(stack: StackUnderTest) -> None:
     assert stack.news() == []
 
 
-def approved(stack: StackUnderTest, group: str, package: str) -> str:
+def approved(stack: StackUnderTest, group: str, package: str, **more: Any) -> str:
     """The event of an approved package; returns the execution that it starts."""
     detail = {
         "ModelPackageGroupName": group,
         "ModelPackageArn": package,
         "ModelPackageStatus": "Completed",
         "ModelApprovalStatus": "Approved",
+        **more,
     }
     before = set(stack.executions("NightlyStateMachine"))
     for status in ("Rejected", "Approved"):
@@ -708,9 +738,16 @@ def test_an_approved_package_is_sized_with_its_groups_profile(
     stack: StackUnderTest, profiles: Any
 ) -> None:
     package = profiles("model", json.dumps(PROFILE))
-    execution = stack.wait(approved(stack, "model", package))
+    before = len(stack.executions("SizingStateMachine"))
+    of_status = {"UpdatedModelPackageFields": ["ModelApprovalStatus"]}
+    execution = stack.wait(approved(stack, "model", package, **of_status))
     assert execution.output == {"sizings": [{"profile": "model", "status": "SIZED"}]}
-    [sizing] = stack.executions("SizingStateMachine")[:1]
+    # What else is changed of it starts nothing, also where the event does not say what that was.
+    again = stack.wait(approved(stack, "model", package))
+    [skipped] = again.output["sizings"]
+    assert skipped["status"] == "SKIPPED"
+    [sizing, *_] = stack.executions("SizingStateMachine")
+    assert len(stack.executions("SizingStateMachine")) == before + 1
     described = stack.aws.client("stepfunctions").describe_execution(executionArn=sizing)
     assert json.loads(described["input"])["model"] == {"model_package_arn": package}
     # Where the answer is found by the group's name, and by the package's.

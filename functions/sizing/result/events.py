@@ -17,7 +17,7 @@ from sizing.request.sizing import Sizing
 from sizing.result.autoscaling import Autoscaling
 from sizing.result.change import Kind, sentence
 from sizing.result.history import outcome
-from sizing.result.message import LONGEST_SUBJECT, model_label, one_line, target_tps
+from sizing.result.message import as_subject, model_label, one_line, target_tps
 from sizing.result.result import SCHEMA_VERSION, Result
 from sizing.search.answer import Status
 
@@ -301,7 +301,7 @@ def told(arn: str, name: str, outcome: Mapping[str, Any], failure: Failed | None
     filters = {each: detail.get(each) for each in ("status", "change", "model", "model_key")}
     return Told(
         notify=bool(outcome.get("notify", True)) or not as_recorded,
-        subject=one_line(subject, LONGEST_SUBJECT),
+        subject=as_subject(subject),
         message=text,
         attributes={each: str(value) for each, value in filters.items() if value},
         entries=entries(detail),

@@ -14,7 +14,7 @@ from sizing.result.result import CandidateResult, Recommendation, Result
 from sizing.search.answer import CandidateStatus, Status
 
 #: SNS takes subjects of less than 100 ASCII characters, without line breaks.
-LONGEST_SUBJECT = 99
+_LONGEST_SUBJECT = 99
 #: People need no more than this of a sentence.
 _LONGEST_SENTENCE = 1000
 _LABEL_WIDTH = 13
@@ -75,8 +75,12 @@ def subject(result: Result) -> str:
         head += f": {result.recommendation.instance_count} x {result.recommendation.instance_type}"
     elif result.error is not None:
         head += f": {result.error.name}"
-    text = f"{head} for {model}".encode("ascii", "replace").decode()
-    return one_line(text, LONGEST_SUBJECT)
+    return as_subject(f"{head} for {model}")
+
+
+def as_subject(text: str) -> str:
+    """A text as SNS takes it for a subject: ASCII, under 100 characters, one line."""
+    return one_line(text.encode("ascii", "replace").decode(), _LONGEST_SUBJECT)
 
 
 def is_wanted(result: Result) -> bool:

@@ -72,3 +72,20 @@ def test_the_leader_has_the_last_word(aws: Client, body: str, said: str) -> None
     assert read("States.TaskFailed", stopped_task("worker", Containers=[])) == (
         f"worker: Essential container in task exited{said}"
     )
+
+
+@pytest.mark.parametrize(
+    "cause, never_started",
+    [
+        (stopped_task("worker", StopCode="TaskFailedToStart"), True),
+        (stopped_task("worker", StopCode="EssentialContainerExited"), False),
+        (stopped_task("worker", StoppedReason="TaskFailedToStart"), False),
+        ("TaskFailedToStart", False),
+        ("", False),
+    ],
+)
+def test_a_task_that_never_started_is_told_apart(
+    aws: Client, cause: str, never_started: bool
+) -> None:
+    event = {"error": "States.TaskFailed", "cause": cause, "bucket": BUCKET, "prefix": "p/"}
+    assert handler(event, LambdaContext())["never_started"] is never_started

@@ -9,6 +9,7 @@ import pytest
 from local.jsonata import QueryError
 from sizing.clean_up import names
 from sizing.load_test.observation import LoadTestRecord
+from sizing.result import events
 
 LOAD_TEST = {
     "load_test_id": "ml-m5-xlarge-4-verify-2",
@@ -384,6 +385,56 @@ def test_a_round_that_failed_is_told_with_what_was_left_before(left, machine):
     assert "RemoveLeftovers: ClientError: not allowed" in failed
 
 
+def test_who_is_told_nothing_makes_the_clean_up_fail(machine):
+    error = {"Error": "SNS.NotFoundException", "Cause": "no such topic"}
+    path = ("TellEnded", "Catch", 0, "Assign", "left")
+    clean_up = machine("clean_up")
+    left = clean_up.evaluate(*path, states={"errorOutput": error}, untold="run-1 ABORTED")
+    assert clean_up.evaluate("CleanUpFailed", "Cause", left=left) == (
+        "not removed: nothing. nobody was told: run-1 ABORTED: SNS.NotFoundException: no such topic"
+    )
+
+
+def test_subjects_are_what_sns_takes(machine):
+    """Under 100 characters of ASCII in one line, whatever an execution is called."""
+    name = "größe-" + "ü" * 70
+    ended = {"status": "ABORTED", "name": name, "executionArn": "arn:e"}
+    states = {"input": {"detail": ended}}
+    untold = machine("clean_up").evaluate("Begin", "Assign", "untold", states=states)
+    arguments = {"untold": untold, "scope": {"execution_arn": "arn:e"}}
+    subjects = [machine("clean_up").evaluate("TellEnded", "Arguments", **arguments)["Subject"]]
+    for error in ("CleanUpFailed", "X"):
+        failure = events.Failed(error=error, cause="c")
+        subjects.append(events.told("arn:e", name, {}, failure).subject)
+    for subject in subjects:
+        assert len(subject) < 100
+        assert subject.isascii()
+        assert subject.isprintable()
+
+
+@pytest.mark.parametrize(
+    "never_started, before, again",
+    [(True, False, True), (True, True, False), (False, False, False), (False, True, False)],
+)
+def test_a_task_that_could_not_start_gets_one_more_try(never_started, before, again, machine):
+    states = {"result": {"Payload": {"reason": "r", "never_started": never_started}}}
+    load_test = machine("load_test")
+    assigned = load_test.evaluate("ReadReason", "Assign", states=states, starts_again=before)
+    assert assigned == {"reason": "r", "starts_again": again}
+    taken_to = taken(load_test, "NeverStarted", starts_again=assigned["starts_again"])
+    assert taken_to == ("WaitForStop" if again else "LoadTestFailed")
+
+
+def test_tasks_have_stopped_before_others_are_started_in_their_place(machine, template):
+    [task] = (
+        each
+        for each in template["Resources"].values()
+        if each["Type"] == "AWS::ECS::TaskDefinition"
+    )
+    [container] = task["Properties"]["ContainerDefinitions"]
+    assert machine("load_test").states()["WaitForStop"]["Seconds"] > container["StopTimeout"]
+
+
 # --- nightly -------------------------------------------------------------------------------------
 
 
@@ -450,18 +501,40 @@ def test_many_failures_fit_into_what_a_night_hands_on(error, cause, said, machin
     assert failed["cause"] == said
 
 
-def test_sizings_of_two_nights_have_different_names(machine):
-    def name(execution, **redriven):
-        context = {"Execution": {"Name": execution, **redriven}}
-        states = {"context": context, "input": {"Name": "/e/profiles/" + "g" * 63}}
-        return machine("nightly").evaluate("Size", "Arguments", "Name", states=states)
+def name_of_a_sizing(machine, group="g" * 63, night="n", package="", profile="{}", **redriven):
+    context = {"Execution": {"Id": f"arn:aws:states:{night}", "Name": night, **redriven}}
+    given = {"Name": f"/e/profiles/{group}", "Value": profile}
+    states = {"context": context, "input": given}
+    name = machine("nightly").evaluate("Size", "Arguments", "Name", states=states, package=package)
+    assert len(name) <= 80
+    assert name.startswith(group[:35] + "-")
+    return name
 
-    nights = ["x" * 60 + "-2026-01-01", "x" * 60 + "-2026-01-02"]
-    assert name(nights[0]) != name(nights[1])
-    assert len(name(nights[0])) <= 80
-    assert name("short") == "g" * 35 + "-short"
-    assert name("short", RedriveCount=1) == "g" * 35 + "-short-r1"
-    assert len(name(nights[0], RedriveCount=999)) <= 80
+
+def test_no_two_sizings_have_one_name(machine):
+    long = "customer-churn-prediction-xgboost-production"
+    names = [
+        name_of_a_sizing(machine, *each)
+        for group in (f"{long}-eu", f"{long}-us", "short")
+        for each in ((group, "x" * 60 + "-2026-01-01"), (group, "x" * 60 + "-2026-01-02"))
+    ]
+    names += [name_of_a_sizing(machine, RedriveCount=999), name_of_a_sizing(machine)]
+    assert len(set(names)) == len(names)
+
+
+def test_a_package_with_its_profile_has_one_name_for_good(machine):
+    def name(*package_and_profile, night="n"):
+        return name_of_a_sizing(machine, "churn", night, *package_and_profile)
+
+    first = name("arn:p/1", "{}", night="of the first event")
+    assert first == name("arn:p/1", "{}", night="of the second")
+    others = [name("arn:p/2", "{}"), name("arn:p/1", '{"target": {"tps": 5}}'), name("", "{}")]
+    assert len({first, *others}) == 4
+
+
+@pytest.mark.parametrize("error", ["ExecutionAlreadyExists", "ExecutionAlreadyExistsException"])
+def test_what_was_sized_before_is_skipped(error, machine):
+    assert not_sized(machine, f"StepFunctions.{error}", "there is one")["status"] == "SKIPPED"
 
 
 @pytest.mark.parametrize("token", ["", "more"])

@@ -105,8 +105,11 @@ def test_a_probe_that_fails_all_the_same_fails_no_other(machine):
 
 def test_a_clean_up_that_can_not_finish_says_so_and_fails(machine):
     states = machine("clean_up").definition["States"]
-    failing = reachable(states, "WhatIsLeft", without="NotifyLeftovers")
+    untold = {name: state for name, state in states.items() if name != "TellEnded"}
+    untold["TellEnded"] = states["CleanedUp"]
+    failing = reachable(untold, "WhatIsLeft", without="NotifyLeftovers")
     assert "CleanUpFailed" not in failing
+    assert [each["Next"] for each in states["TellEnded"]["Catch"]] == ["CleanUpFailed"]
     assert states["NotifyLeftovers"]["Resource"].endswith("sns:publish")
     assert states["RemoveLeftovers"]["Catch"][-1]["Next"] == "NotifyLeftovers"
 
