@@ -7,13 +7,19 @@ from typing import Any
 
 import pytest
 
-from tests.statemachine.stack import StackUnderTest, a_request, stack_under_test
+from tests.statemachine.stack import Execution, StackUnderTest, a_request, stack_under_test
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackUnderTest]:
     with stack_under_test(tmp_path_factory.mktemp("stack")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def first(stack: StackUnderTest) -> Execution:
+    """The sizing before."""
+    return stack.run("SizingStateMachine", a_request(use_history=True))
 
 
 def load_tests(result: dict[str, Any]) -> list[tuple[str, int, str]]:
@@ -25,8 +31,9 @@ def load_tests(result: dict[str, Any]) -> list[tuple[str, int, str]]:
     ]
 
 
-def test_the_first_load_test_verifies_what_was_found_before(stack: StackUnderTest) -> None:
-    first = stack.run("SizingStateMachine", a_request(use_history=True))
+def test_the_first_load_test_verifies_what_was_found_before(
+    stack: StackUnderTest, first: Execution
+) -> None:
     assert load_tests(stack.result(first)) == [
         ("ml.m5.xlarge", 1, "baseline"),
         ("ml.m5.xlarge", 2, "verify"),
@@ -42,7 +49,9 @@ def test_the_first_load_test_verifies_what_was_found_before(stack: StackUnderTes
     assert stack.settle() == []
 
 
-def test_a_fleet_that_is_turned_away_from_is_shrunk(stack: StackUnderTest) -> None:
+def test_a_fleet_that_is_turned_away_from_is_shrunk(
+    stack: StackUnderTest, first: Execution
+) -> None:
     # At a higher target one type's fleet of before breaks; the other type is load-tested then.
     stack.load_tests(**{r"ml-m5-xlarge-\d+-verify": "5xx"})
     changed = a_request(
