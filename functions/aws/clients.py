@@ -23,6 +23,10 @@ _CONFIGS = {
     "ssm": Config(
         retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=3, read_timeout=5
     ),
+    # Read page by page for a bounded time, and then gone without.
+    "service-quotas": Config(
+        retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=3, read_timeout=5
+    ),
     # A bundled table answers when it doesn't: not worth a wait.
     "pricing": Config(
         retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=3, read_timeout=5

@@ -59,7 +59,7 @@ def endpoint_usage(instance_type: str) -> QuotaKey:
 
 def needed(instance_types: Sequence[str]) -> list[QuotaKey]:
     """The quotas that a sizing of these types depends on."""
-    return [*map(endpoint_usage, instance_types), QuotaKey(FARGATE, FARGATE_VCPUS)]
+    return [QuotaKey(FARGATE, FARGATE_VCPUS), *map(endpoint_usage, instance_types)]
 
 
 def keep_to_endpoint_quotas(sizing: Sizing, quotas: Quotas) -> Sizing:

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from aws import quotas
-from sizing.load_test.quota import Quota, QuotaKey, UnknownQuota
+from sizing.load_test.quota import Quota, QuotaKey, UnknownQuota, needed
 
 Answered = Callable[..., list[dict[str, Any]]]
 
@@ -67,3 +67,28 @@ def test_a_quota_that_can_not_be_read_says_why(answered: Answered, failure: Any,
     for operation in ("ListServiceQuotas", "ListAWSDefaultServiceQuotas"):
         answered("service-quotas", operation, lambda _: failure)
     assert quotas.read([M5]) == {M5: UnknownQuota(why)}
+
+
+def test_reading_ends_in_time_and_keeps_what_it_has(answered: Answered) -> None:
+    """SageMaker's list goes on for ever, a page in five seconds; Fargate's is read before it."""
+    now = 0.0
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        nonlocal now
+        now += 5
+        if request["ServiceCode"] == "fargate":
+            return {"Quotas": [a_quota("Fargate vCPUs", "L-3032A538", 6)]}
+        number = int(request.get("NextToken", 0))
+        name = M5.name_or_code if number == 1 else f"another one: {number}"
+        return {"Quotas": [a_quota(name, f"L-{number}", 4)] * 100, "NextToken": str(number + 1)}
+
+    requests = answered("service-quotas", "ListServiceQuotas", answer)
+    defaults = answered("service-quotas", "ListAWSDefaultServiceQuotas", answer)
+    keys = needed(["ml.m5.xlarge", "ml.c5.xlarge"])
+    found = quotas.read(keys, clock=lambda: now)
+    assert found[VCPUS] == Quota("Fargate vCPUs", "L-3032A538", 6)
+    assert found[M5] == Quota(M5.name_or_code, "L-1", 4)
+    assert found[C5] == UnknownQuota("Service Quotas took longer than 30 s to list them")
+    assert now <= quotas.LONGEST_SECONDS + 5
+    assert len(requests) == 7
+    assert defaults == []

@@ -73,9 +73,9 @@ def a_plan(workers: int = 1, worker_vcpus: int = 1) -> LoadTestPlan:
 
 def test_a_quota_for_each_type_and_one_of_fargate_are_needed() -> None:
     assert needed(TYPES) == [
+        QuotaKey("fargate", "L-3032A538"),
         QuotaKey("sagemaker", "ml.m5.xlarge for endpoint usage"),
         QuotaKey("sagemaker", "ml.c5.xlarge for endpoint usage"),
-        QuotaKey("fargate", "L-3032A538"),
     ]
 
 
