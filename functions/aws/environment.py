@@ -15,6 +15,8 @@ class Environment:
     results_bucket: str
     #: Days after which results are deleted.
     result_retention_days: float
+    #: Days after which logs are deleted.
+    log_retention_days: float
     #: The table of locks and history.
     table_name: str
     cluster_arn: str
@@ -38,6 +40,7 @@ class Environment:
             name_prefix=os.environ["NAME_PREFIX"],
             results_bucket=os.environ["RESULTS_BUCKET"],
             result_retention_days=float(os.environ["RESULT_RETENTION_DAYS"]),
+            log_retention_days=float(os.environ["LOG_RETENTION_DAYS"]),
             table_name=os.environ["TABLE_NAME"],
             topic_arn=os.environ["TOPIC_ARN"],
             cluster_arn=os.environ["CLUSTER_ARN"],

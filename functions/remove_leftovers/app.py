@@ -9,7 +9,7 @@ from aws_lambda_powertools.utilities.parser import event_parser
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AwareDatetime, model_validator
 
-from aws import sizing_resources
+from aws import endpoint_logs, sizing_resources
 from aws.availability import naming_errors
 from aws.environment import Environment
 from aws.removal import remove
@@ -17,6 +17,8 @@ from aws.telemetry import Event, logger, publish
 from sizing.clean_up import leftovers, names
 from sizing.clean_up.leftovers import Found
 from sizing.clean_up.rounds import Rounds
+
+_DAY_SECONDS = 86_400
 
 
 class RemoveLeftoversEvent(Event):
@@ -62,6 +64,8 @@ def handler(event: RemoveLeftoversEvent, _context: LambdaContext) -> dict[str, A
     instances = sizing_resources.instance_counts(each.name for each in found.endpoints)
     if event.sweep:
         publish("Leftovers", len(found.names))
+        oldest = time.time() - environment.log_retention_days * _DAY_SECONDS
+        endpoint_logs.remove(environment.name_prefix, made_before=oldest)
     logger.info("leftovers", extra={"left": found.names, "rounds": rounds.rounds})
     if not found.names:
         status = "GONE"

@@ -39,6 +39,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "NAME_PREFIX": "endpoint-sizer",
         "RESULTS_BUCKET": BUCKET,
         "RESULT_RETENTION_DAYS": "400",
+        "LOG_RETENTION_DAYS": "30",
         "TABLE_NAME": TABLE,
         "CLUSTER_ARN": CLUSTER,
         "TOPIC_ARN": TOPIC,

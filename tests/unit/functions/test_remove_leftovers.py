@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from aws import sizing_table
 from remove_leftovers.app import handler
 from sizing.clean_up import lock, names
 from sizing.errors import AccessDenied
-from tests.unit.functions.conftest import TABLE
+from tests.unit.functions.conftest import EXECUTION, TABLE
 
 Client = Callable[[str], Any]
 ROLE = "arn:aws:iam::123456789012:role/r"
@@ -295,6 +296,57 @@ def test_a_resource_that_vanishes_meanwhile_is_no_error(
     gone = ClientError(said, "ListTags")
     answered("sagemaker", "ListTags", lambda _: gone)
     assert sizings.remove(execution_arn=arn)["names"] == []
+
+
+@pytest.fixture
+def log_groups(answered: Callable[..., Any]) -> Any:
+    """Log groups in two pages, of 31 and of 29 days, and those that were deleted."""
+    day = 86_400_000
+    ages = {
+        "endpoint-sizer-0123456789ab-ml-m5-large": 31,
+        "endpoint-sizer-0123456789ac-ml-m5-large": 29,
+        "endpoint-sizer-of-somebody-else": 31,
+        "endpoint-sizer-0123456789ad-ml-m5-large": 400,
+    }
+    groups = [
+        {
+            "logGroupName": f"/aws/sagemaker/Endpoints/{name}",
+            "creationTime": round(time.time() * 1000) - age * day,
+        }
+        for name, age in ages.items()
+    ]
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        assert request["logGroupNamePrefix"] == "/aws/sagemaker/Endpoints/endpoint-sizer-"
+        if "nextToken" in request:
+            return {"logGroups": groups[2:]}
+        return {"logGroups": groups[:2], "nextToken": "more"}
+
+    answered("logs", "DescribeLogGroups", answer)
+    return answered("logs", "DeleteLogGroup", lambda _: {})
+
+
+def test_the_sweep_deletes_old_logs_of_endpoints(sizings: Sizings, log_groups: Any) -> None:
+    assert sizings.remove(sweep=True)["status"] == "GONE"
+    assert [each["logGroupName"].rpartition("/")[2] for each in log_groups] == [
+        "endpoint-sizer-0123456789ab-ml-m5-large",
+        "endpoint-sizer-0123456789ad-ml-m5-large",
+    ]
+
+
+def test_a_clean_up_leaves_the_logs_to_be_read(sizings: Sizings, log_groups: Any) -> None:
+    sizings.remove(execution_arn=sizings.start("one"))
+    assert log_groups == []
+
+
+def test_logs_that_stay_keep_nothing_else(
+    sizings: Sizings, answered: Callable[..., Any], log_groups: Any
+) -> None:
+    denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "DeleteLogGroup")
+    answered("logs", "DeleteLogGroup", lambda _: denied)
+    sizings.deploy(EXECUTION)  # of an execution that no longer exists
+    assert sizings.remove(sweep=True)["status"] == "WAIT"
+    assert sizings.left() == set()
 
 
 def test_what_cant_be_listed_is_an_error(sizings: Sizings, answered: Callable[..., Any]) -> None:
