@@ -144,6 +144,14 @@ class Template:
             raise TemplateError(f"{len(found)} resources of type {kind}, one is needed")
         return found[0]
 
+    def outputs(self) -> dict[str, str]:
+        """The outputs' values, by name."""
+        return {
+            name: str(self.resolve(declared["Value"]))
+            for name, declared in self._outputs.items()
+            if self._is_created(declared)
+        }
+
     # --- References ---------------------------------------------------------------------------
 
     def ref(self, name: str) -> str:

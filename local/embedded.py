@@ -33,6 +33,7 @@ from local import (
     lambda_,
     quotas,
     sagemaker,
+    stacks,
     stepfunctions,
 )
 from local.casing import to_api
@@ -40,9 +41,10 @@ from local.clients import REGION
 from local.endpoint.behaviour import ModelCatalogue
 from local.endpoint.client import EndpointServer
 from local.environment import OF_NO_ACCOUNT, isolated, needed_by_programs
+from local.history_event import HistoryEvent
 from local.image import Image
 from local.patches import Patch, Patches
-from local.stepfunctions import ExecutionEnd, HistoryEvent, TaskCall
+from local.stepfunctions import ExecutionEnd, TaskCall
 from local.template import Function, Stack
 
 ROOT: Final = Path(__file__).parents[1]
@@ -69,6 +71,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         template: Another template than the repository's.
         parameters: Values for parameters of the template that don't keep their default.
         metrics_clock: Epoch seconds, by which metrics get old; only tests use another.
+        port: Where all services answer but SageMaker Runtime; any that is free if 0.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         template: Path = ROOT / "template.yaml",
         parameters: Mapping[str, str] | None = None,
         metrics_clock: Callable[[], float] = time.time,
+        port: int = 0,
     ) -> None:
         self.stack = Stack(
             template, region=REGION, account=DEFAULT_ACCOUNT_ID, parameters=parameters
@@ -99,6 +103,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         self._wait_scale = wait_scale
         self._on_event = on_event
         self._on_call = on_call
+        self._port = port
         self._closing = False
         self._exit = ExitStack()
 
@@ -133,7 +138,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         exit_stack.enter_context(_executing_state_machines())
         exit_stack.callback(clients.forget)
 
-        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server = ThreadedMotoServer("127.0.0.1", self._port, verbose=False)
         server.start()
         exit_stack.callback(moto_api_backend.reset)
         exit_stack.callback(server.stop)
@@ -182,6 +187,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         yield from dynamodb.patches()
         yield from events.patches()
         yield from quotas.patches(self.quotas)
+        yield from stacks.patches(self.stack)
 
     def _publish_end(self, end: ExecutionEnd) -> None:
         if self._closing:  # rules would start clean-ups of what ends with this process

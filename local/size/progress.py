@@ -15,7 +15,13 @@ from enum import StrEnum
 from typing import Any, Final
 
 from local.endpoint.figures import LiveFigures
-from local.stepfunctions import HistoryEvent
+from local.history_event import HistoryEvent
+from sizing.load_test.cost import (
+    CREATE_SECONDS,
+    FLEET_START_SECONDS,
+    METRICS_SECONDS,
+    SCALE_SECONDS,
+)
 
 #: What the states of the sizing and its probes mean to a person.
 STATES: Final = {
@@ -48,12 +54,28 @@ _STAGE_BEGINS: Final = {
     "RecordResult": Stage.CLEAN_UP,
 }
 
-# Expected lengths, seconds; only the estimate of the time left rests on them.
-_DEPLOY_SECONDS: Final = 9.0
-_BURST_SECONDS: Final = 9.0
-_AROUND_STEPS_SECONDS: Final = 6.0  # tasks start and connect, results are written
-_BETWEEN_SECONDS: Final = 9.0  # metrics are read, the plan is made, the endpoint is scaled
-_CLEAN_UP_SECONDS: Final = 8.0
+
+@dataclass(frozen=True)
+class Pace:
+    """Expected lengths, seconds; only the estimate of the time left rests on them."""
+
+    deploy: float = 9.0
+    burst: float = 9.0
+    around_steps: float = 6.0  # tasks start and connect, results are written
+    between: float = 9.0  # metrics are read, the plan is made, the endpoint is scaled
+    clean_up: float = 8.0
+
+
+#: On this machine.
+LOCAL: Final = Pace()
+#: On AWS, as the estimate of a sizing has it.
+AWS: Final = Pace(
+    deploy=CREATE_SECONDS,
+    burst=60.0,
+    around_steps=FLEET_START_SECONDS,
+    between=METRICS_SECONDS + SCALE_SECONDS,
+    clean_up=120.0,
+)
 _BASELINE_STEPS: Final = 4
 _VERIFY_STEPS: Final = 2
 
@@ -105,6 +127,7 @@ class LoadTestView:
     step_seconds: float
     has_burst: bool
     started: float
+    pace: Pace = LOCAL
     step_started: float = 0.0
     #: The steps that have begun.
     begun: list[StepView] = field(default_factory=list)
@@ -134,8 +157,8 @@ class LoadTestView:
         if self.step:
             rest = self.step_seconds - (now - self.step_started)
             return max(0.0, rest) + (self.steps - self.step) * self.step_seconds
-        expected = _BURST_SECONDS if self.has_burst else 0.0
-        before = max(0.0, expected + _AROUND_STEPS_SECONDS - (now - self.started))
+        expected = self.pace.burst if self.has_burst else 0.0
+        before = max(0.0, expected + self.pace.around_steps - (now - self.started))
         return before + self.steps * self.step_seconds
 
 
@@ -145,10 +168,12 @@ class Progress:
     Args:
         request: The request, as parsed JSON with all defaults.
         started: When it began, seconds on the clock of all other times given here.
+        pace: What its parts are expected to take.
     """
 
-    def __init__(self, request: Mapping[str, Any], started: float) -> None:
+    def __init__(self, request: Mapping[str, Any], started: float, pace: Pace = LOCAL) -> None:
         self.request = request
+        self._pace = pace
         self.started = started
         self.stage = Stage.DEPLOY
         self.load_tests: dict[str, LoadTestView] = {}
@@ -158,7 +183,7 @@ class Progress:
         self._news: list[str] = []
         self._looks = 0
         self._used_by_others = 0.0
-        self._state = "starting the embedded AWS"
+        self._state = "starting"
         self._stage_started = started
         measurement = request["measurement"]
         period = measurement["metric_period_seconds"]
@@ -220,12 +245,13 @@ class Progress:
 
     def seconds_left(self, now: float) -> float:
         """Estimate of the seconds until the sizing is over; one verification is expected."""
-        baseline = _BURST_SECONDS + _AROUND_STEPS_SECONDS + _BASELINE_STEPS * self._step_seconds
-        verify = _AROUND_STEPS_SECONDS + _VERIFY_STEPS * self._step_seconds
+        pace = self._pace
+        baseline = pace.burst + pace.around_steps + _BASELINE_STEPS * self._step_seconds
+        verify = pace.around_steps + _VERIFY_STEPS * self._step_seconds
         after = {
-            Stage.DEPLOY: baseline + _BETWEEN_SECONDS + verify + _CLEAN_UP_SECONDS,
-            Stage.BASELINE: _BETWEEN_SECONDS + verify + _CLEAN_UP_SECONDS,
-            Stage.VERIFY: _CLEAN_UP_SECONDS,
+            Stage.DEPLOY: baseline + pace.between + verify + pace.clean_up,
+            Stage.BASELINE: pace.between + verify + pace.clean_up,
+            Stage.VERIFY: pace.clean_up,
             Stage.CLEAN_UP: 0.0,
         }[self.stage]
         return after + self._current_left(now, verify)
@@ -234,10 +260,10 @@ class Progress:
         if self.load_tests:
             return max(each.seconds_left(now) for each in self.load_tests.values())
         expected = {
-            Stage.DEPLOY: _DEPLOY_SECONDS,
+            Stage.DEPLOY: self._pace.deploy,
             Stage.BASELINE: 0.0,
-            Stage.VERIFY: _BETWEEN_SECONDS + verify,
-            Stage.CLEAN_UP: _CLEAN_UP_SECONDS,
+            Stage.VERIFY: self._pace.between + verify,
+            Stage.CLEAN_UP: self._pace.clean_up,
         }[self.stage]
         return max(0.0, expected - (now - self._stage_started))
 
@@ -279,6 +305,7 @@ class Progress:
             step_seconds=self._step_seconds,
             has_burst=spec.get("burst") is not None,
             started=now,
+            pace=self._pace,
         )
 
 

@@ -7,7 +7,7 @@ import json
 import queue
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,28 +16,14 @@ from local.ecs import Task
 from local.embedded import EmbeddedAws
 from local.endpoint.behaviour import ModelCatalogue
 from local.endpoint.client import EndpointServerError
+from local.history_event import HistoryEvent
 from local.size.logs import EMBEDDED_AWS, FUNCTIONS
+from local.size.outcome import Outcome, outcome
 from local.size.progress import LoadTestView, Progress
-from local.stepfunctions import HistoryEvent
-from sizing.clean_up import names
 from sizing.request.request import Request
 from sizing.result.result import Result
 
 _LOOK_SECONDS: Final = 0.25
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How the sizing ended."""
-
-    #: None if it came to none.
-    result: Result | None
-    #: Content of the files it wrote, by name.
-    files: dict[str, bytes]
-    #: Name and cause if the execution failed, in a line.
-    error: str | None
-    #: Logs that may tell why, if it failed.
-    logs: list[Path] = field(default_factory=list)
 
 
 def run(
@@ -75,7 +61,7 @@ def run(
             if execution["status"] != "RUNNING":
                 break
             time.sleep(_LOOK_SECONDS)
-        return _outcome(aws, arn, execution, logs)
+        return _outcome(aws, execution, logs)
 
 
 class _Watch:
@@ -120,24 +106,12 @@ def _leads(task: Task, load_test_id: str) -> bool:
     return environment.get("LOAD_TEST_ROLE") == "leader" and uri.endswith(f"/{load_test_id}/")
 
 
-def _outcome(aws: EmbeddedAws, arn: str, execution: dict[str, Any], folder: Path) -> Outcome:
-    s3 = aws.client("s3")
+def _outcome(aws: EmbeddedAws, execution: dict[str, Any], folder: Path) -> Outcome:
     bucket, _ = aws.stack.only("AWS::S3::Bucket")
-    prefix = names.sizing_folder(names.sizing_id(arn))
-    files = {}
-    for name in (names.RESULT_FILE, names.REPORT_FILE):
-        with contextlib.suppress(s3.exceptions.NoSuchKey):
-            answer = s3.get_object(Bucket=aws.stack.ref(bucket), Key=prefix + name)
-            files[name] = answer["Body"].read()
-    written = files.get(names.RESULT_FILE)
-    result = None if written is None else Result.model_validate_json(written)
-    error = None
-    if execution["status"] != "SUCCEEDED":
-        parts = (execution.get("error") or execution["status"], execution.get("cause"))
-        error = " ".join(": ".join(part for part in parts if part).split())
     failed = [task.log for task in aws.tasks.failed()]
+    ended = outcome(aws.client("s3"), aws.stack.ref(bucket), execution)
     traces = [folder / FUNCTIONS, folder / EMBEDDED_AWS]
-    return Outcome(result, files, error, failed or ([] if _explained(result) else traces))
+    return replace(ended, logs=failed or ([] if _explained(ended.result) else traces))
 
 
 def _explained(result: Result | None) -> bool:

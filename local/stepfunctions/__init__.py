@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from local.history_event import HistoryEvent
 from local.patches import Patch
 from local.stepfunctions import calls, errors, executions, expressions, jobs, limits, waits
 from local.stepfunctions.calls import TaskCall, TaskCallRefused, client_of_interpreter
-from local.stepfunctions.executions import ExecutionEnd, HistoryEvent
+from local.stepfunctions.executions import ExecutionEnd
 
 __all__ = [
     "ExecutionEnd",
-    "HistoryEvent",
     "TaskCall",
     "TaskCallRefused",
     "client_of_interpreter",

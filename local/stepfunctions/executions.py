@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial, partialmethod
 from typing import Any, Final
 
+from moto.core.responses import ActionResult
 from moto.stepfunctions.parser.api import (
     ExecutionFailedEventDetails,
     ExecutionStatus,
@@ -27,18 +28,12 @@ from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguagePa
 from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
+from moto.stepfunctions.responses import StepFunctionResponse
 
+from local.history_event import HistoryEvent
 from local.patches import Patch
 from local.stepfunctions import limits
 from local.stepfunctions.limits import check_execution_input
-
-
-@dataclass(frozen=True)
-class HistoryEvent:
-    """An event of an execution's history, as GetExecutionHistory returns it."""
-
-    execution_arn: str
-    event: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -66,6 +61,7 @@ def patches(
     """
     yield Patch(AmazonStateLanguageParser, "parse", staticmethod(_parsed_once))
     yield Patch(StepFunctionsParserBackend, "start_execution", _start_named_execution)
+    yield Patch(StepFunctionResponse, "get_execution_history", _history_page)
     yield Patch(Environment, "set_error", _set_error_unless_stopped)
     yield Patch(ExecutionWorker, "_get_evaluation_environment", _environment_with_name)
     yield Patch(EventManager, "_publish_history_event", partialmethod(_publish, on_event))
@@ -89,6 +85,21 @@ def _start_named_execution(
     return _start_execution(
         self, state_machine_arn, name or str(uuid.uuid4()), execution_input, **others
     )
+
+
+_MOST_EVENTS: Final = 1000
+
+
+def _history_page(self: Any) -> ActionResult:
+    """Events in the order and by the pages asked for; moto gives all of them, the oldest first."""
+    arn, wanted = self._get_param("executionArn"), self._get_param("maxResults")
+    events = self.stepfunction_backend.get_execution_history(arn)["events"]
+    if self._get_param("reverseOrder"):
+        events = events[::-1]
+    start = int(self._get_param("nextToken") or 0)
+    end = start + int(wanted or _MOST_EVENTS)
+    more = {"nextToken": str(end)} if end < len(events) else {}
+    return ActionResult({"events": events[start:end], **more})
 
 
 _set_error = vars(Environment)["set_error"]

@@ -139,6 +139,16 @@ def test_a_model_that_the_models_file_does_not_know_fails_and_says_so(
     remove(stack, "unknown")
 
 
+def test_the_stack_tells_its_outputs(stack: StackUnderTest) -> None:
+    describe = stack.aws.client("cloudformation").describe_stacks
+    [described] = describe(StackName="endpoint-sizer")["Stacks"]
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in described["Outputs"]}
+    assert outputs["SizingStateMachineArn"] == stack.aws.state_machine_arn("SizingStateMachine")
+    assert outputs["ProfilesPath"] == "/endpoint-sizer/profiles"
+    with pytest.raises(ClientError, match="Stack with id other does not exist"):
+        describe(StackName="other")
+
+
 def test_names_are_taken_once(stack: StackUnderTest) -> None:
     sagemaker = stack.aws.client("sagemaker")
     create(stack, "twice", "model")

@@ -415,3 +415,16 @@ def test_names_of_executions_are_taken_once(stack: StackUnderTest) -> None:
     client.start_execution(stateMachineArn=machine, name="once", input='{"started": 2}')
     with pytest.raises(client.exceptions.ExecutionAlreadyExists):
         client.start_execution(stateMachineArn=machine, name="once", input='{"started": 3}')
+
+
+def test_a_history_is_read_from_either_end_and_by_pages(stack: StackUnderTest) -> None:
+    states = {"Give": {"Type": "Pass", "End": True}}
+    arn = start(stack, states, {})
+    assert stack.wait(arn).status == "SUCCEEDED"
+    history = stack.aws.client("stepfunctions").get_execution_history
+    whole = [each["id"] for each in history(executionArn=arn)["events"]]
+    assert len(whole) == 4
+    page = history(executionArn=arn, reverseOrder=True, maxResults=3)
+    rest = history(executionArn=arn, reverseOrder=True, nextToken=page["nextToken"])
+    assert [each["id"] for each in page["events"] + rest["events"]] == whole[::-1]
+    assert "nextToken" not in rest

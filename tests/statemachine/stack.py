@@ -26,8 +26,9 @@ from aws import clients
 from local.clients import REGION
 from local.embedded import EmbeddedAws
 from local.endpoint.behaviour import ModelBehaviour, load_models
+from local.history_event import HistoryEvent
 from local.image import Image
-from local.stepfunctions import HistoryEvent, client_of_interpreter
+from local.stepfunctions import client_of_interpreter
 from sizing.clean_up import lock
 from sizing.clean_up.names import sizing_id
 from tests.statemachine import stub_task

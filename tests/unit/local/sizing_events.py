@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from local.endpoint.figures import LiveFigures
+from local.history_event import HistoryEvent
 from local.size.progress import Progress
-from local.stepfunctions import HistoryEvent
 from sizing.request.request import parse_request
 
 _EXAMPLE = Path(__file__).parents[3] / "examples" / "distilbert.json"

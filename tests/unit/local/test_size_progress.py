@@ -38,7 +38,7 @@ def test_every_state_that_it_knows_is_one_of_a_sizing_and_its_probes() -> None:
 
 
 def test_follows_the_machine_from_stage_to_stage(progress: Progress) -> None:
-    assert progress.state == "starting the embedded AWS"
+    assert progress.state == "starting"
     for machine, state, stage in (
         ("sizing", "ResolveRequest", Stage.DEPLOY),
         ("probe", "EnsureEndpoint", Stage.DEPLOY),
