@@ -37,8 +37,8 @@ def run(arguments: Sequence[str]) -> int:
         return _error(error.format_message() + hint, Exit.WRONG_USE)
     except WrongUse as error:
         return _error(str(error), Exit.WRONG_USE)
-    except Interrupted:
-        return _line("interrupted: nothing is left running", Exit.INTERRUPTED)
+    except Interrupted as interrupted:
+        return _line(f"interrupted: {interrupted}", Exit.INTERRUPTED)
     except SystemExit as ended_by_click:  # a completion, or a pipe whose reader has gone
         if ended_by_click.code == 0:
             return Exit.DONE

@@ -6,10 +6,16 @@ from typing import Final
 
 import click
 
+from endpoint_sizer.compare import compare
 from endpoint_sizer.completion import completion
+from endpoint_sizer.costs import costs
+from endpoint_sizer.local_aws import local_aws
+from endpoint_sizer.profile import profile
 from endpoint_sizer.serve import serve
+from endpoint_sizer.show import list_sizings, report, show_sizing
 from endpoint_sizer.size import demo, size
 from endpoint_sizer.validate import schema, validate
+from endpoint_sizer.watch import stop, watch
 
 NAME: Final = "endpoint-sizer"
 
@@ -21,10 +27,12 @@ NAME: Final = "endpoint-sizer"
 Examples:
   endpoint-sizer demo
   endpoint-sizer size request.json --local
+  endpoint-sizer size request.json --stack-name endpoint-sizer
+  endpoint-sizer list
   endpoint-sizer validate request.json profile.json
 
-Exit codes: 0 done (a sizing: SIZED or DRY_RUN), 2 TARGET_NOT_MET, 1 failed, 64 wrong use or an
-invalid request, 130 interrupted.""",
+Exit codes: 0 done (a sizing: SIZED or DRY_RUN), 2 TARGET_NOT_MET, 3 what --fail-on names, 1 failed,
+64 wrong use or an invalid request, 130 interrupted.""",
 )
 @click.version_option(None, "-V", "--version", package_name=NAME, message="%(prog)s %(version)s")
 @click.pass_context
@@ -35,5 +43,21 @@ def endpoint_sizer(context: click.Context) -> None:
         raise click.UsageError("a command is missing", context)
 
 
-for _command in (demo, size, serve, validate, schema, completion):
+for _command in (
+    demo,
+    size,
+    watch,
+    stop,
+    list_sizings,
+    show_sizing,
+    report,
+    compare,
+    profile,
+    costs,
+    local_aws,
+    serve,
+    validate,
+    schema,
+    completion,
+):
     endpoint_sizer.add_command(_command)

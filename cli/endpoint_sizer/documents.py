@@ -46,13 +46,17 @@ def check(path: Path, document: Any) -> Request:
     return request
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, most_bytes: int = _LARGEST_BYTES) -> Any:
     """Decode a file.
+
+    Args:
+        path: The file.
+        most_bytes: What is taken of it; by default what a request may have.
 
     Raises:
         WrongUse: It can't be read, is too large or is not JSON; says where and why.
     """
-    content = _read(path)
+    content = _read(path, most_bytes)
     try:
         text = content.decode()
         if text.startswith(_BYTE_ORDER_MARK):
@@ -71,17 +75,20 @@ def read_json(path: Path) -> Any:
         raise WrongUse(f"{path}: not a request: a number has thousands of digits") from None
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most_bytes: int) -> bytes:
     try:
         with path.open("rb") as file:
-            content = file.read(_LARGEST_BYTES + 1)
+            content = file.read(most_bytes + 1)
     except OSError as error:
         raise WrongUse(f"{path}: {reason(error)}") from None
-    if len(content) > _LARGEST_BYTES:
-        raise WrongUse(
-            f"{path}: has more than {_LARGEST_BYTES:,} bytes, which is all that a state machine "
-            "takes; put the payloads into a file and name it in payloads.s3_uri"
-        )
+    if len(content) > most_bytes:
+        hint = ""
+        if most_bytes == _LARGEST_BYTES:
+            hint = (
+                ", which is all that a state machine takes; put the payloads into a file and name "
+                "it in payloads.s3_uri"
+            )
+        raise WrongUse(f"{path}: has more than {most_bytes:,} bytes{hint}")
     return content
 
 

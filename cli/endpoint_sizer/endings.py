@@ -8,8 +8,9 @@ import signal
 from collections.abc import Iterator
 from enum import IntEnum
 from types import FrameType
+from typing import Final
 
-_INTERRUPTED = b"interrupted: nothing is left running\n"
+NOTHING_IS_LEFT: Final = "nothing is left running"
 _SHOW_CURSOR = b"\x1b[?25h"
 _STDOUT, _STDERR = 1, 2
 
@@ -21,6 +22,8 @@ class Exit(IntEnum):
     DONE = 0
     FAILED = 1
     TARGET_NOT_MET = 2
+    #: A regression, or whatever else the user has named as a reason to fail.
+    REFUSED = 3
     #: Wrong use of the command, or an invalid request (EX_USAGE of sysexits.h).
     WRONG_USE = 64
     INTERRUPTED = 130
@@ -35,28 +38,52 @@ class Failed(Exception):
 
 
 class Interrupted(BaseException):
-    """The user, or the system, wants the command to end now."""
+    """The user, or the system, wants the command to end now.
+
+    Args:
+        left: What is left running, in words.
+    """
+
+    def __init__(self, left: str = NOTHING_IS_LEFT) -> None:
+        super().__init__(left)
 
 
-def end_at_once() -> None:
+class HungUp(Interrupted):
+    """The terminal is gone, which says nothing about what its user wants."""
+
+
+def end_at_once(left: str = NOTHING_IS_LEFT) -> None:
     """Let signals end the process where it stands: as long as nothing runs that is to be stopped.
 
     An exception in the middle of the imports would end up in whatever is being imported.
-    """
-    for number in _numbers():
-        signal.signal(number, _end_now)
 
-
-@contextlib.contextmanager
-def in_good_order() -> Iterator[None]:
-    """The first signal raises ``Interrupted`` here; the next one ends the process at once.
-
-    Children don't outlive this process: they end when their pipes to it close.
+    Args:
+        left: What the user is told.
     """
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        end_at_once()
-        raise Interrupted
+        if os.isatty(_STDOUT):
+            os.write(_STDOUT, _SHOW_CURSOR)
+        os.write(_STDERR, f"interrupted: {left}\n".encode())
+        os._exit(Exit.INTERRUPTED)
+
+    for number in _numbers():
+        signal.signal(number, end)
+
+
+@contextlib.contextmanager
+def in_good_order(left: str = NOTHING_IS_LEFT) -> Iterator[None]:
+    """The first signal raises ``Interrupted`` here; the next one ends the process at once.
+
+    Children don't outlive this process: they end when their pipes to it close.
+
+    Args:
+        left: What the user is told of what a second signal leaves behind.
+    """
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        end_at_once(left)
+        raise HungUp(left) if number == signal.SIGHUP else Interrupted(left)
 
     before = {number: signal.signal(number, end) for number in _numbers()}
     try:
@@ -72,10 +99,3 @@ def _numbers() -> Iterator[signal.Signals]:
     yield from (signal.SIGINT, signal.SIGTERM)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         yield signal.SIGHUP
-
-
-def _end_now(_number: int, _frame: FrameType | None) -> None:
-    if os.isatty(_STDOUT):
-        os.write(_STDOUT, _SHOW_CURSOR)
-    os.write(_STDERR, _INTERRUPTED)
-    os._exit(Exit.INTERRUPTED)

@@ -12,10 +12,12 @@ import click
 from endpoint_sizer import project, real_server
 from endpoint_sizer.documents import check, read_json
 from endpoint_sizer.endings import Exit, Failed, WrongUse, in_good_order
+from endpoint_sizer.formats import output_option
+from endpoint_sizer.gate import NO_GATE, Gate, gated
+from endpoint_sizer.stack import Place, in_stack
 
 if TYPE_CHECKING:
     from local.endpoint.behaviour import ModelCatalogue
-    from local.size.run import Outcome
     from sizing.request.request import Request
 
 MODELS_OPTION: Final = click.option(
@@ -25,7 +27,7 @@ MODELS_OPTION: Final = click.option(
     metavar="FILE",
     help="How models behave on local endpoints.  [default: examples/models.yaml]",
 )
-_OUT_OPTION: Final = click.option(
+OUT_OPTION: Final = click.option(
     "--out",
     type=click.Path(path_type=Path),
     default="out",
@@ -38,25 +40,33 @@ _OUT_OPTION: Final = click.option(
 @click.command(
     epilog="""\b
 Examples:
-  endpoint-sizer size request.json --local
+  endpoint-sizer size request.json
+  endpoint-sizer size request.json --detach
+  endpoint-sizer size request.json --fail-on regressed
   endpoint-sizer size request.json --local \\
       --models models.yaml --out results
 
-Exit codes: 0 SIZED or DRY_RUN, 2 TARGET_NOT_MET, 1 failed, 64 wrong use or an invalid
-request, 130 interrupted."""
+Ctrl-C stops the sizing, on AWS as well. Closing the terminal does not: it goes on there.
+
+Exit codes: 0 SIZED or DRY_RUN, 2 TARGET_NOT_MET, 3 what --fail-on, --max-count or --max-cost
+name, 1 failed, 64 wrong use or an invalid request, 130 interrupted."""
 )
 @click.argument("request", type=click.Path(path_type=Path))
-@click.option("--local", is_flag=True, help="On this machine, with an embedded AWS.")
+@in_stack(local="On this machine, with an embedded AWS of its own.")
+@click.option("--detach", is_flag=True, help="Start it and print its id; don't wait for its end.")
+@gated
 @MODELS_OPTION
-@_OUT_OPTION
-def size(request: Path, local: bool, models: Path, out: Path) -> int:
-    """Size the endpoint that a REQUEST (a JSON file) asks for."""
-    if not local:
-        raise WrongUse(
-            "a sizing on AWS is started by StartExecution of the deployed state machine (see "
-            "README.md); to size on this machine, without AWS, add --local"
-        )
-    return _size(request, models, out)
+@OUT_OPTION
+@output_option()
+def size(
+    request: Path, place: Place, detach: bool, gate: Gate, models: Path, out: Path, output: str
+) -> int:
+    """Size the endpoint that a REQUEST, a JSON file, asks for."""
+    if not place.local:
+        return _size_on_aws(request, place, out, gate, output, detach=detach)
+    if detach or place.is_named:
+        raise WrongUse("--local sizes on this machine: it takes neither --detach nor a stack")
+    return _size_here(request, models, out, gate, output)
 
 
 @click.command(
@@ -71,7 +81,7 @@ Examples:
     is_flag=True,
     help="With a real model server, which is installed, in the place of a simulated one.",
 )
-@_OUT_OPTION
+@OUT_OPTION
 def demo(real: bool, out: Path) -> int:
     """Size the example of AWS's post on this machine.
 
@@ -79,22 +89,97 @@ def demo(real: bool, out: Path) -> int:
     """
     if real:
         real_server.provide()
-        return _size(real_server.REQUEST, real_server.MODELS, out)
-    return _size(project.EXAMPLES / "distilbert.json", project.EXAMPLES / "models.yaml", out)
+        return _size_here(real_server.REQUEST, real_server.MODELS, out)
+    return _size_here(project.EXAMPLES / "distilbert.json", project.EXAMPLES / "models.yaml", out)
 
 
-def _size(path: Path, models: Path, out: Path) -> int:
+def _size_here(
+    path: Path, models: Path, out: Path, gate: Gate = NO_GATE, output: str = "table"
+) -> int:
     project.make_importable()
-    from endpoint_sizer import output
+    from endpoint_sizer import files
     from local.environment import isolated
 
     document = read_json(path)
     request = check(path, document)
+    gate = gate.prepared(None)
     # From here on, as imports already make clients, which read a profile.
     with isolated():
         behaviour = _models(models, path, request)
-        with output.held(out) as logs:
-            return _run(request, document, behaviour, out, logs)
+        with files.held(out) as logs:
+            return _run_here(request, document, behaviour, out, logs, gate, output)
+
+
+def _run_here(
+    request: Request,
+    document: Any,
+    models: ModelCatalogue,
+    out: Path,
+    logs: Path,
+    gate: Gate,
+    output: str,
+) -> int:
+    # Slow to import: only now, when all that the user gave is known to be right.
+    from endpoint_sizer import files, running, summary
+    from local.size.logs import ERROR, collected_in
+    from local.size.progress import DISTURBED_PERCENT, Progress
+    from local.size.run import run
+
+    progress = Progress(request.model_dump(mode="json"), time.monotonic())
+    shown = running.Shown(progress, output)
+    try:
+        with in_good_order(), collected_in(logs), shown.display:
+            outcome = run(
+                request,
+                document,
+                models=models,
+                logs=logs,
+                progress=progress,
+                update=shown.display.update,
+            )
+        written = files.replace(out, outcome.files)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        # A fault of this program or of the machine: where it arose matters.
+        (logs / ERROR).write_text(traceback.format_exc())
+        reason = str(error) or type(error).__name__
+        raise Failed(f"{reason} (see {logs / ERROR})") from error
+    running.print_end(outcome, output, written)
+    if output == "table":
+        if progress.others_percent > DISTURBED_PERCENT:
+            summary.show_disturbed(shown.console, progress.others_percent)
+        summary.show_logs(shown.console, outcome.logs)
+    return running.ended(outcome, gate)
+
+
+def _size_on_aws(
+    path: Path, place: Place, out: Path, gate: Gate, output: str, *, detach: bool
+) -> int:
+    project.make_importable()
+    document = read_json(path)
+    request = check(path, document)
+    stack = place.open()
+    gate = gate.prepared(stack)
+    from endpoint_sizer import files, on_aws, running
+    from local.size.progress import AWS, Progress
+
+    arn = on_aws.new_arn(stack)
+    if detach:
+        if gate.is_closed:
+            raise WrongUse("--detach does not wait for what --fail-on and --max-... look at")
+        on_aws.start(stack, arn, document)
+        running.print_execution(output, arn)
+        return Exit.DONE
+    progress = Progress(request.model_dump(mode="json"), time.monotonic(), AWS)
+    shown = running.Shown(progress, output)
+    with files.held(out):
+        with in_good_order(on_aws.may_go_on(arn)), shown.display:
+            outcome = on_aws.run(
+                stack, arn, document, progress=progress, update=shown.display.update
+            )
+        running.print_end(outcome, output, files.replace(out, outcome.files))
+    return running.ended(outcome, gate)
 
 
 def _models(models: Path, path: Path, request: Request) -> ModelCatalogue:
@@ -112,61 +197,3 @@ def _models(models: Path, path: Path, request: Request) -> ModelCatalogue:
     except UnknownModelError as error:
         raise WrongUse(f"{path}: model.{request.model.kind}: {error}") from None
     return catalogue
-
-
-def _run(request: Request, document: Any, models: ModelCatalogue, out: Path, logs: Path) -> int:
-    # Slow to import: only now, when all that the user gave is known to be right.
-    from endpoint_sizer import output, summary
-    from endpoint_sizer.display import display_for
-    from endpoint_sizer.layout import console_of_stdout
-    from local.size.logs import ERROR, collected_in
-    from local.size.progress import DISTURBED_PERCENT, Progress
-    from local.size.run import run
-
-    console = console_of_stdout()
-    progress = Progress(request.model_dump(mode="json"), time.monotonic())
-    display = display_for(console, progress, time.monotonic)
-    try:
-        with in_good_order(), collected_in(logs), display:
-            outcome = run(
-                request,
-                document,
-                models=models,
-                logs=logs,
-                progress=progress,
-                update=display.update,
-            )
-        files = output.replace(out, outcome.files)
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        # A fault of this program or of the machine: where it arose matters.
-        (logs / ERROR).write_text(traceback.format_exc())
-        reason = str(error) or type(error).__name__
-        raise Failed(f"{reason} (see {logs / ERROR})") from error
-    if outcome.result is not None:
-        summary.show(console, outcome.result, files=files)
-    if progress.others_percent > DISTURBED_PERCENT:
-        summary.show_disturbed(console, progress.others_percent)
-    summary.show_logs(console, outcome.logs)
-    return _ended(outcome)
-
-
-def _ended(outcome: Outcome) -> Exit:
-    """The exit code; says why on standard error unless there is an answer."""
-    from sizing import errors
-    from sizing.result.message import sentence
-    from sizing.search.answer import Status
-
-    result, error = outcome.result, outcome.error
-    if error is None and result is not None:
-        if result.status in (Status.SIZED, Status.DRY_RUN):
-            return Exit.DONE
-        if result.status is Status.TARGET_NOT_MET:
-            click.echo(" ".join(sentence(result).split()), err=True)
-            return Exit.TARGET_NOT_MET
-        error = sentence(result)
-    name = result.error.name if result is not None and result.error is not None else ""
-    if issubclass(getattr(errors, name, object), errors.InvalidRequest):
-        raise WrongUse(error or "the request is invalid")
-    raise Failed(error or "the sizing has no result")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console, RenderableType
@@ -20,7 +20,7 @@ _STYLES = {Verdict.IN_BAND: "green", Verdict.UNDERUSED: "yellow", Verdict.OVERLO
 _FIGURES = ("offered", "achieved", "utilization", "model p99", "errors")
 
 
-def show(console: Console, result: Result, *, files: list[Path]) -> None:
+def show(console: Console, result: Result, *, files: Sequence[str]) -> None:
     """Print the summary; why there is no answer is told on standard error, not here."""
     for each in _load_tests(console, result):
         console.print(each)
@@ -35,8 +35,8 @@ def show(console: Console, result: Result, *, files: list[Path]) -> None:
     for note in result.notes:
         console.print(labelled(Text("note", style="dim"), note))
     for path in files:
-        label = "report" if path.suffix == ".html" else "result"
-        console.print(Text.assemble((f"{label:<15}", "dim"), str(path)), soft_wrap=True)
+        label = "report" if path.endswith(".html") else "result"
+        console.print(Text.assemble((f"{label:<15}", "dim"), path), soft_wrap=True)
 
 
 def _load_tests(console: Console, result: Result) -> Iterator[RenderableType]:

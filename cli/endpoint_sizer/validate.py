@@ -47,21 +47,47 @@ def _checked(path: Path) -> str:
     """Check a file; returns what it is."""
     document = read_json(path)
     if isinstance(document, dict) and "model" not in document:
-        check(path, {**document, "model": _ANY_MODEL})
+        check_profile(path, document)
         return "profile (a request without a model)"
     check(path, document)
     return "request"
 
 
+def check_profile(path: Path, document: Any) -> None:
+    """Validate a profile.
+
+    Raises:
+        WrongUse: Names the file, the field and what is allowed there.
+    """
+    if not isinstance(document, dict):
+        raise WrongUse(f"{path}: profile: must be a JSON object")
+    if "model" in document:
+        raise WrongUse(f"{path}: model: a profile has none: it is the group that it is kept for")
+    fields = dict(document)
+    if not isinstance(fields.pop("enabled", True), bool):
+        raise WrongUse(f"{path}: enabled: must be true or false")
+    check(path, {**fields, "model": _ANY_MODEL})
+
+
 @click.command(
     epilog="""\b
 Examples:
-  endpoint-sizer schema > request.schema.json"""
+  endpoint-sizer schema > request.schema.json
+  endpoint-sizer schema output > command.schema.json"""
 )
-def schema() -> None:
-    """Print the JSON Schema of a request."""
+@click.argument("what", type=click.Choice(["request", "output"]), default="request")
+def schema(what: str) -> None:
+    """Print the JSON Schema of a request, or of the output.
+
+    WHAT is request, or output: what --output json prints, defined for each command by its name.
+    """
     project.make_importable()
-    click.echo(json.dumps(request_schema(), indent=2))
+    if what == "output":
+        from endpoint_sizer import printed
+
+        click.echo(json.dumps(printed.schema(), indent=2))
+    else:
+        click.echo(json.dumps(request_schema(), indent=2))
 
 
 def request_schema() -> dict[str, Any]:

@@ -42,8 +42,26 @@ def items(table: str, partition: str, *, newest_first: bool = False) -> Iterator
         )
     )
     for page in pages:
-        for item in page["Items"]:
-            yield {name: _plain(_from_dynamodb(value)) for name, value in item.items()}
+        yield from map(_item, page["Items"])
+
+
+def scan(table: str, prefix: str, first_sort_key: str) -> Iterator[dict[str, Any]]:
+    """The items of all partitions whose key has a prefix, from a sort key on; reads the table.
+
+    Raises:
+        botocore.exceptions.ClientError: The table could not be read.
+    """
+    pages = (
+        client("dynamodb")
+        .get_paginator("scan")
+        .paginate(
+            TableName=table,
+            FilterExpression="begins_with(pk, :prefix) AND sk >= :first",
+            ExpressionAttributeValues={":prefix": {"S": prefix}, ":first": {"S": first_sort_key}},
+        )
+    )
+    for page in pages:
+        yield from map(_item, page["Items"])
 
 
 def put(table: str, item: Mapping[str, Any]) -> None:
@@ -92,7 +110,7 @@ def take(
         if code_of(error) != _CONDITION_FAILED:
             raise
         there: Any = error.response.get("Item", {})
-        return {name: _plain(_from_dynamodb(value)) for name, value in there.items()}
+        return _item(there)
     return None
 
 
@@ -113,6 +131,10 @@ def release(table: str, partition: str, sort_key: str, owner: str) -> None:
     except ClientError as error:
         if code_of(error) != _CONDITION_FAILED:  # released already, or someone else's by now
             raise
+
+
+def _item(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(_from_dynamodb(value)) for name, value in stored.items()}
 
 
 def _plain(value: Any) -> Any:

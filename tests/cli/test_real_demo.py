@@ -13,7 +13,7 @@ import pytest
 from endpoint_sizer import project, real_server
 from endpoint_sizer.__main__ import run
 from local.endpoint.behaviour import ServedModel
-from local.size.run import Outcome
+from local.size.outcome import Outcome
 from sizing.result.result import Result, SizingFacts
 from sizing.search.answer import Status
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from endpoint_sizer import output
+from endpoint_sizer import files
 from endpoint_sizer.__main__ import run
 from endpoint_sizer.endings import Interrupted, WrongUse
+from local.size.outcome import Outcome
 from local.size.progress import Progress
-from local.size.run import Outcome
 from sizing.result.failure import failure
 from sizing.result.result import Result, SizingFacts
 from sizing.search.answer import Status
@@ -340,7 +340,7 @@ def test_a_result_takes_the_former_one_s_place(former: Path, sizing: Callable[[R
 
 
 def test_a_result_without_report_has_no_other_s_beside_it(former: Path) -> None:
-    output.replace(former, {"result.json": b"new"})
+    files.replace(former, {"result.json": b"new"})
     assert not (former / "report.html").exists()
 
 
@@ -356,7 +356,7 @@ def test_a_result_that_can_t_be_written_leaves_the_former_one(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
-        output.replace(former, {"result.json": b"new", "report.html": b"new"})
+        files.replace(former, {"result.json": b"new", "report.html": b"new"})
     assert (former / "result.json").read_text() == "former"
     assert (former / "report.html").read_text() == "former"
 
@@ -365,8 +365,8 @@ def test_a_result_that_can_t_be_written_leaves_the_former_one(
 def holder(out: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that sizes into the same folder, for as long as this lasts."""
     program = (
-        "import sys; from pathlib import Path; from endpoint_sizer import output\n"
-        "with output.held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from endpoint_sizer import files\n"
+        "with files.held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     paths = [str(ROOT), str(ROOT / "cli"), str(ROOT / "functions")]
     with subprocess.Popen(
@@ -408,7 +408,7 @@ def test_a_file_system_without_locks_keeps_nobody_out(
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", unsupported)
-    with output.held(tmp_path / "out") as logs:
+    with files.held(tmp_path / "out") as logs:
         assert logs == tmp_path / "out" / "logs"
 
 
@@ -419,5 +419,5 @@ def test_a_folder_that_can_t_be_written_to_is_wrong_use(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", denied)  # the superuser may write anywhere
-    with pytest.raises(WrongUse, match=r"^--out .*: permission denied$"), output.held(tmp_path):
+    with pytest.raises(WrongUse, match=r"^--out .*: permission denied$"), files.held(tmp_path):
         pass

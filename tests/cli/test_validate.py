@@ -93,11 +93,14 @@ def accepted(request: object) -> bool:
     return bool(validator.is_valid(request))
 
 
-def test_the_schema_in_docs_is_the_one_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["schema"]) == 0
+@pytest.mark.parametrize("what, name", [("request", "request"), ("output", "command")])
+def test_the_schema_in_docs_is_the_one_that_is_printed(
+    capsys: pytest.CaptureFixture[str], what: str, name: str
+) -> None:
+    assert run(["schema", what]) == 0
     printed = capsys.readouterr().out
-    assert (ROOT / "docs" / "request.schema.json").read_text() == printed, (
-        "endpoint-sizer schema > docs/request.schema.json"
+    assert (ROOT / "docs" / f"{name}.schema.json").read_text() == printed, (
+        f"endpoint-sizer schema {what} > docs/{name}.schema.json"
     )
     jsonschema.Draft202012Validator.check_schema(json.loads(printed))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from endpoint_sizer.__main__ import run
 from tests.statemachine.stack import Execution, StackUnderTest, a_request, stack_under_test
 
 
@@ -66,3 +69,38 @@ def test_a_fleet_that_is_turned_away_from_is_shrunk(
     assert found["recommendation"]["instance_type"] == "ml.c5.xlarge"
     assert "ShrinkFormer" in stack.probed(ended)
     assert stack.settle() == []
+
+
+def test_the_command_sizes_compares_and_finds_again(
+    stack: StackUnderTest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def said(*arguments: str) -> Any:
+        assert run([*arguments, "--output", "json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    monkeypatch.setattr("endpoint_sizer.on_aws._LOOK_SECONDS", 0.1)
+    stack.load_tests()
+    first = stack.result(stack.run("SizingStateMachine", a_request(use_history=True)))
+    before = first["sizing"]["id"]
+    request = tmp_path / "request.json"
+    request.write_text(json.dumps(a_request(use_history=True)))
+    gate = ["--fail-on", "regressed", "--max-count", "2"]
+    assert run(["size", str(request), "--out", str(tmp_path / "again"), *gate]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    for told in ("ml.m5.xlarge x 2 verify: starting", "writing result and report", "per hour"):
+        assert told in shown.out
+    again = said("show", "--latest")
+    this = again["sizing"]["id"]
+    assert (again["change"]["kind"], again["change"]["previous"]["sizing_id"]) == (
+        "unchanged",
+        before,
+    )
+    assert json.loads((tmp_path / "again" / "result.json").read_text()) == again
+    assert said("watch", this) == again
+    assert [each["sizing_id"] for each in said("list", "--limit", "2")["sizings"]] == [this, before]
+    assert said("compare", before, str(tmp_path / "again"))["kind"] == "unchanged"
+    assert said("costs", "--since", "1d")["models"][0]["model_key"] == "hugging_face/model"
