@@ -128,10 +128,17 @@ def since(stack: Stack, start: str) -> list[Summary]:
         stack: The stack.
         start: ISO 8601, UTC, as the history has it.
     """
-    return [
-        Summary.model_validate(item)
-        for item in sizing_table.scan(stack.table, partition(""), start)
-    ]
+    pages = (
+        stack.client("dynamodb")
+        .get_paginator("scan")
+        .paginate(
+            TableName=stack.table,
+            FilterExpression="begins_with(pk, :prefix) AND sk >= :first",
+            ExpressionAttributeValues={":prefix": {"S": partition("")}, ":first": {"S": start}},
+        )
+    )
+    found = [each for page in pages for each in page["Items"]]
+    return [Summary.model_validate(sizing_table.plain(each)) for each in found]
 
 
 def latest(stack: Stack) -> str:

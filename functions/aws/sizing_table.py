@@ -42,26 +42,7 @@ def items(table: str, partition: str, *, newest_first: bool = False) -> Iterator
         )
     )
     for page in pages:
-        yield from map(_item, page["Items"])
-
-
-def scan(table: str, prefix: str, first_sort_key: str) -> Iterator[dict[str, Any]]:
-    """The items of all partitions whose key has a prefix, from a sort key on; reads the table.
-
-    Raises:
-        botocore.exceptions.ClientError: The table could not be read.
-    """
-    pages = (
-        client("dynamodb")
-        .get_paginator("scan")
-        .paginate(
-            TableName=table,
-            FilterExpression="begins_with(pk, :prefix) AND sk >= :first",
-            ExpressionAttributeValues={":prefix": {"S": prefix}, ":first": {"S": first_sort_key}},
-        )
-    )
-    for page in pages:
-        yield from map(_item, page["Items"])
+        yield from map(plain, page["Items"])
 
 
 def put(table: str, item: Mapping[str, Any]) -> None:
@@ -110,7 +91,7 @@ def take(
         if code_of(error) != _CONDITION_FAILED:
             raise
         there: Any = error.response.get("Item", {})
-        return _item(there)
+        return plain(there)
     return None
 
 
@@ -133,7 +114,8 @@ def release(table: str, partition: str, sort_key: str, owner: str) -> None:
             raise
 
 
-def _item(stored: Mapping[str, Any]) -> dict[str, Any]:
+def plain(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """An item as DynamoDB's client gives it, in plain JSON."""
     return {name: _plain(_from_dynamodb(value)) for name, value in stored.items()}
 
 
