@@ -215,7 +215,9 @@ def test_a_load_test_that_breaks(stack: StackUnderTest, behaviour: str, cause: s
     assert {"ReadReason", "LoadTestFailed"} <= set(stack.entered[arn])
 
 
-def test_a_task_that_could_not_start_gets_one_more_try(stack: StackUnderTest) -> None:
+def test_a_model_that_loads_and_a_task_that_could_not_start_get_more_time(
+    stack: StackUnderTest,
+) -> None:
     never_started: list[str] = []
 
     def describe(params: Any, **_: Any) -> Any:
@@ -234,8 +236,10 @@ def test_a_task_that_could_not_start_gets_one_more_try(stack: StackUnderTest) ->
         said = {"tasks": [task], "ResponseMetadata": {"HTTPStatusCode": 200}}
         return SimpleNamespace(status_code=200), said
 
-    with stack.before("ecs", "DescribeTasks", describe):
+    loads = stack.refused("sagemaker-runtime", "InvokeEndpoint", "ModelNotReadyException", times=8)
+    with loads as asked, stack.before("ecs", "DescribeTasks", describe):
         execution = stack.run("SizingStateMachine", a_request())
+    assert len(asked) == 8  # more often than AWS's own trouble is given elsewhere
     assert never_started
     assert execution.output["status"] == "SIZED", execution.cause
     first = stack.entered[stack.load_tests_of(execution)[-1]]
