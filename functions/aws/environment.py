@@ -25,6 +25,8 @@ class Environment:
     model_execution_role_arn: str
     #: Whether results are also written into the metadata of the model packages they are of.
     writes_package_metadata: bool
+    #: What the sizings of a nightly run may cost together; None for no limit.
+    nightly_max_cost_usd: float | None
     region: str
     #: Whether all of AWS is embedded, on somebody's machine.
     local: bool
@@ -46,6 +48,7 @@ class Environment:
             cluster_arn=os.environ["CLUSTER_ARN"],
             model_execution_role_arn=os.environ["MODEL_EXECUTION_ROLE_ARN"],
             writes_package_metadata=os.environ["WRITE_PACKAGE_METADATA"] == "true",
+            nightly_max_cost_usd=float(os.environ["NIGHTLY_MAX_COST_USD"]) or None,
             region=os.environ["AWS_REGION"],
             local="EMBEDDED_AWS" in os.environ,
         )

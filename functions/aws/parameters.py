@@ -14,3 +14,13 @@ def write(name: str, value: str, description: str) -> None:
     client("ssm").put_parameter(
         Name=name, Value=value, Description=description, Type="String", Overwrite=True
     )
+
+
+def below(path: str) -> dict[str, str]:
+    """All parameters right below a path: their values by name.
+
+    Raises:
+        botocore.exceptions.ClientError: They could not be read.
+    """
+    pages = client("ssm").get_paginator("get_parameters_by_path").paginate(Path=path)
+    return {each["Name"]: each["Value"] for page in pages for each in page["Parameters"]}

@@ -86,8 +86,8 @@ def test_every_function_can_be_called_twice(
     execution = stack.run("SizingStateMachine", a_request())
     assert execution.output["status"] == "SIZED", execution.cause
     assert stack.result(execution)["recommendation"]["instance_count"] == 2
-    # One is called only where something went wrong.
-    assert len(answers) == len(stack.aws.stack.functions()) - 1
+    # One is called only where something went wrong, and one by nightly runs.
+    assert len(answers) == len(stack.aws.stack.functions()) - 2
     for name, pairs in answers.items():
         for first, second in pairs:
             if name == "remove-leftovers":  # between two looks things go
@@ -694,7 +694,13 @@ def test_every_profile_is_sized_at_night(stack: StackUnderTest, profiles: Any) -
     profiles("model", json.dumps(PROFILE))
     execution = stack.run("NightlyStateMachine", {})
     assert execution.status == "SUCCEEDED", execution.cause
-    assert execution.output == {"sizings": [{"profile": "model", "status": "SIZED"}]}
+    [sizing] = execution.output["sizings"]
+    assert (sizing["profile"], sizing["status"], sizing["change"]) == ("model", "SIZED", "first")
+    assert execution.output["cost_usd"] == pytest.approx(sizing["sizing_cost_usd"], abs=1e-4)
+    # One message for all, and none of the sizing's own.
+    [(subject, text)] = stack.news()
+    assert subject == "Endpoint sizing: 1 first of 1 profile"
+    assert "model: SIZED; 2 x ml.m5.xlarge" in text
 
 
 def test_a_bad_profile_does_not_keep_the_others_from_being_sized(
@@ -702,22 +708,21 @@ def test_a_bad_profile_does_not_keep_the_others_from_being_sized(
 ) -> None:
     profiles("model", json.dumps(PROFILE))
     profiles("not-json", "{")
-    profiles("with-model", json.dumps({**PROFILE, "model": {"model_name": "other"}}))
-    profiles("huge", json.dumps({**PROFILE, "tags": {"team": "x" * 4000}}))
-    profiles("not-valid", json.dumps({**PROFILE, "target": {"tps": 0}}))
+    profiles("paused", json.dumps({**PROFILE, "enabled": False}))
+    profiles("no-such-type", json.dumps({**PROFILE, "instance_types": ["ml.x9.large"]}))
     execution = stack.run("NightlyStateMachine", {})
     assert (execution.status, execution.error) == ("FAILED", "SizingsFailed")
-    assert "not-valid: target.tps" in execution.cause
-    assert "not-json: a profile must be a JSON object" in execution.cause
-    assert "with-model: a profile must be a JSON object: a request without" in execution.cause
-    assert "huge: tags.team: takes at most 256 characters" in execution.cause
-    assert subjects(stack.news(), r"^SIZED: 2 x ml\.m5\.xlarge for model")
-    assert subjects(stack.news(), "4 of 5 profiles FAILED")
+    assert "not-json: profile: must be a JSON object" in execution.cause
+    assert "no-such-type: InvalidRequest: instance_types" in execution.cause
+    [(subject, text)] = stack.news()
+    assert subject.startswith("Endpoint sizing: 2 FAILED, 1 ")
+    assert subject.endswith(" 1 SKIPPED of 4 profiles")
+    assert "paused: SKIPPED; paused" in text
 
 
 def test_without_profiles_the_night_is_quiet(stack: StackUnderTest) -> None:
     execution = stack.run("NightlyStateMachine", {})
-    assert (execution.status, execution.output) == ("SUCCEEDED", {"status": "SKIPPED"})
+    assert (execution.status, execution.output) == ("SUCCEEDED", {"sizings": [], "cost_usd": 0})
     assert stack.news() == []
 
 
@@ -745,13 +750,15 @@ def test_an_approved_package_is_sized_with_its_groups_profile(
     before = len(stack.executions("SizingStateMachine"))
     of_status = {"UpdatedModelPackageFields": ["ModelApprovalStatus"]}
     execution = stack.wait(approved(stack, "model", package, **of_status))
-    assert execution.output == {"sizings": [{"profile": "model", "status": "SIZED"}]}
+    assert execution.output["sizings"][0]["status"] == "SIZED"
     # What else is changed of it starts nothing, also where the event does not say what that was.
     again = stack.wait(approved(stack, "model", package))
-    [skipped] = again.output["sizings"]
-    assert skipped["status"] == "SKIPPED"
-    [sizing, *_] = stack.executions("SizingStateMachine")
+    assert again.output["sizings"][0]["status"] == "SKIPPED"
     assert len(stack.executions("SizingStateMachine")) == before + 1
+    # The sizing has told of itself, and nobody needs to hear of the rest.
+    [(subject, _)] = stack.news()
+    assert subject.startswith("SIZED: 2 x ")
+    [sizing, *_] = stack.executions("SizingStateMachine")
     described = stack.aws.client("stepfunctions").describe_execution(executionArn=sizing)
     assert json.loads(described["input"])["model"] == {"model_package_arn": package}
     # Where the answer is found by the group's name, and by the package's.
@@ -766,15 +773,23 @@ def test_an_approved_package_is_sized_with_its_groups_profile(
 def test_an_approved_package_without_a_profile_is_skipped(stack: StackUnderTest) -> None:
     package = models.register_package(stack.aws.client("sagemaker"), "without-profile")
     execution = stack.wait(approved(stack, "without-profile", package))
-    assert (execution.status, execution.output) == ("SUCCEEDED", {"status": "SKIPPED"})
+    assert (execution.status, execution.output) == ("SUCCEEDED", {"sizings": [], "cost_usd": 0})
     assert stack.news() == []
 
 
 def test_profiles_that_cannot_be_read_fail_the_night(stack: StackUnderTest) -> None:
     with stack.refused("ssm", "GetParametersByPath", "AccessDeniedException", "not allowed"):
         execution = stack.run("NightlyStateMachine", {})
+    assert (execution.status, execution.error) == ("FAILED", "AccessDenied")
+
+
+def test_a_night_of_which_nobody_can_be_told_fails(stack: StackUnderTest, profiles: Any) -> None:
+    profiles("not-json", "{")
+    with stack.refused("sns", "Publish", "AuthorizationErrorException"):
+        execution = stack.run("NightlyStateMachine", {})
     assert (execution.status, execution.error) == ("FAILED", "SizingsFailed")
-    assert subjects(stack.news(), "profiles FAILED")
+    assert execution.cause.startswith("the message was not sent: ")
+    assert "not-json: profile: must be" in execution.cause
 
 
 # --- All of them --------------------------------------------------------------------------------

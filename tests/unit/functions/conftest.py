@@ -45,6 +45,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "TOPIC_ARN": TOPIC,
         "MODEL_EXECUTION_ROLE_ARN": ROLE,
         "WRITE_PACKAGE_METADATA": "false",
+        "NIGHTLY_MAX_COST_USD": "0",
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "POWERTOOLS_SERVICE_NAME": "endpoint-sizer",

@@ -30,8 +30,8 @@ def test_the_document_is_json_and_reads_back(make: Any) -> None:
     assert decoded == document
     result = Result.model_validate(decoded)
     assert set(decoded) == {
-        "schema_version", "version", "status", "local", "reason", "limit", "model", "recommendation", "change",
-        "candidates", "sizing", "error", "estimate", "notes",
+        "schema_version", "version", "status", "local", "reason", "limit", "model",
+        "recommendation", "change", "candidates", "sizing", "error", "estimate", "notes",
     }  # fmt: skip
     assert result.sizing.id == sample_sizings.SIZING_ID
 

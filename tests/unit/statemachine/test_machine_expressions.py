@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from local.jsonata import QueryError
 from sizing.clean_up import names
 from sizing.load_test.observation import LoadTestRecord
 from sizing.result import events
@@ -437,115 +436,39 @@ def test_tasks_have_stopped_before_others_are_started_in_their_place(machine, te
 
 # --- nightly -------------------------------------------------------------------------------------
 
-
-@pytest.mark.parametrize(
-    "package, model",
-    [
-        ("", {"model_package_group": "distilbert"}),
-        ("arn:aws:sagemaker:p", {"model_package_arn": "arn:aws:sagemaker:p"}),
-    ],
-)
-def test_a_profile_and_its_model_make_a_request(package, model, machine):
-    profile = {"instance_types": ["ml.m5.xlarge"], "target": {"tps": 100}}
-    request = machine("nightly").evaluate(
-        "Size",
-        *("Arguments", "Input"),
-        states={"input": {"Name": "/e/profiles/distilbert", "Value": json.dumps(profile)}},
-        package=package,
-    )
-    assert request == {**profile, "model": model}
+PLANNED = {"profile": "g", "name": "g-1", "notify": "always", "told": False, "request": {"a": 1}}
 
 
-@pytest.mark.parametrize(
-    "profile",
-    [
-        *("", "{", "null", "5", '"text"', "[]", '[{"target": {}}]', "[" * 5000 + "]" * 5000),
-        *('{"model": {}}', '{"model": null}', '{"model": {"model_name": "other"}}'),
-    ],
-    ids=range(11),
-)
-def test_what_is_no_profile_starts_nothing(profile, machine):
-    with pytest.raises(QueryError):
-        machine("nightly").evaluate(
-            "Size",
-            *("Arguments", "Input"),
-            states={"input": {"Name": "/e/profiles/distilbert", "Value": profile}},
-            package="",
-        )
+def test_a_sizing_that_has_ended_is_handed_back_without_its_request(machine):
+    states = {"input": PLANNED, "result": {"Output": {"status": "SIZED"}}}
+    ended = machine("nightly").evaluate("Size", "Output", states=states)
+    assert ended == {**PLANNED, "request": None, "output": {"status": "SIZED"}}
+    states["errorOutput"] = {"Error": "States.TaskFailed", "Cause": "x" * 32_000}
+    failed = machine("nightly").evaluate("Size", "Catch", 0, "Output", states=states)
+    cause = {"error": "States.TaskFailed", "cause": "x" * 4000}
+    assert failed == {**PLANNED, "request": None, **cause}
 
 
-def not_sized(machine, error, cause):
-    states = {"input": {"Name": "/e/profiles/" + "g" * 63}}
-    states["errorOutput"] = {"Error": error, "Cause": cause}
-    return machine("nightly").evaluate("Size", "Catch", 0, "Output", states=states)
+def test_a_redriven_night_starts_its_sizings_by_other_names(machine):
+    def name(**redriven):
+        states = {"context": {"Execution": redriven}, "input": PLANNED}
+        return machine("nightly").evaluate("Size", "Arguments", "Name", states=states)
 
-
-def test_what_is_no_profile_is_said_so(machine):
-    said = not_sized(machine, "States.QueryEvaluationError", "x" * 30_000)
-    assert (said["profile"], said["status"]) == ("g" * 63, "FAILED")
-    assert said["cause"].startswith("a profile must be a JSON object: a request without its model")
+    assert (name(), name(RedriveCount=1)) == ("g-1", "g-1-r1")
 
 
 @pytest.mark.parametrize(
-    "error, cause, said",
+    "night, leads_to",
     [
-        ("X", "x" * 32_000, "X: " + "x" * 997),
-        ("States.TaskFailed", json.dumps({"Cause": "x" * 32_000}), "x" * 1000),
-        ("States.TaskFailed", json.dumps({"Status": "ABORTED"}), "ABORTED"),
-        ("States.Timeout", "", "States.Timeout: "),
+        ({"action": "SIZE"}, "Sizings"),
+        ({"action": "DONE", "summary": {"notify": True}}, "Notify"),
+        ({"action": "DONE", "summary": {"notify": False}}, "DidAnyFail"),
     ],
 )
-def test_many_failures_fit_into_what_a_night_hands_on(error, cause, said, machine):
-    failed = not_sized(machine, error, cause)
-    assert len(json.dumps([failed] * 200)) < 256 * 1024
-    assert failed["cause"] == said
+def test_a_night_goes_on_until_all_is_done_and_told(night, leads_to, machine):
+    assert taken(machine("nightly"), "IsDone", night=night) == leads_to
 
 
-def name_of_a_sizing(machine, group="g" * 63, night="n", package="", profile="{}", **redriven):
-    context = {"Execution": {"Id": f"arn:aws:states:{night}", "Name": night, **redriven}}
-    given = {"Name": f"/e/profiles/{group}", "Value": profile}
-    states = {"context": context, "input": given}
-    name = machine("nightly").evaluate("Size", "Arguments", "Name", states=states, package=package)
-    assert len(name) <= 80
-    assert name.startswith(group[:35] + "-")
-    return name
-
-
-def test_no_two_sizings_have_one_name(machine):
-    long = "customer-churn-prediction-xgboost-production"
-    names = [
-        name_of_a_sizing(machine, *each)
-        for group in (f"{long}-eu", f"{long}-us", "short")
-        for each in ((group, "x" * 60 + "-2026-01-01"), (group, "x" * 60 + "-2026-01-02"))
-    ]
-    names += [name_of_a_sizing(machine, RedriveCount=999), name_of_a_sizing(machine)]
-    assert len(set(names)) == len(names)
-
-
-def test_a_package_with_its_profile_has_one_name_for_good(machine):
-    def name(*package_and_profile, night="n"):
-        return name_of_a_sizing(machine, "churn", night, *package_and_profile)
-
-    first = name("arn:p/1", "{}", night="of the first event")
-    assert first == name("arn:p/1", "{}", night="of the second")
-    others = [name("arn:p/2", "{}"), name("arn:p/1", '{"target": {"tps": 5}}'), name("", "{}")]
-    assert len({first, *others}) == 4
-
-
-@pytest.mark.parametrize("error", ["ExecutionAlreadyExists", "ExecutionAlreadyExistsException"])
-def test_what_was_sized_before_is_skipped(error, machine):
-    assert not_sized(machine, f"StepFunctions.{error}", "there is one")["status"] == "SKIPPED"
-
-
-@pytest.mark.parametrize("token", ["", "more"])
-def test_profiles_are_asked_for_page_by_page(token, machine):
-    arguments = machine("nightly").evaluate("ListProfiles", "Arguments", next_token=token)
-    assert arguments.get("NextToken", "") == token
-
-
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_a_page_of_profiles_is_a_list(count, machine):
-    parameter = {"Name": "n", "Value": "v", "Version": 1}
-    states = {"result": {"Parameters": [parameter] * count}}
-    page = machine("nightly").evaluate("ListProfiles", "Output", "Parameters", states=states)
-    assert page == [{"Name": "n", "Value": "v"}] * count
+@pytest.mark.parametrize("failed, leads_to", [("", "AllSized"), ("g: X", "SizingsFailed")])
+def test_a_night_with_failures_fails(failed, leads_to, machine):
+    assert taken(machine("nightly"), "DidAnyFail", failed=failed) == leads_to

@@ -103,7 +103,7 @@ def test_each_state_machine_and_function_has_a_role_of_its_own(template):
         for resource in template["Resources"].values()
         if resource["Type"] in ("AWS::Serverless::StateMachine", "AWS::Serverless::Function")
     ]
-    assert len(used) == len(set(used)) == 15
+    assert len(used) == len(set(used)) == 16
 
 
 def test_no_action_is_a_wildcard(template):

@@ -181,11 +181,6 @@ TRANSIENT = {
         "AmazonECS.Unknown",
     },
     "aws-sdk:s3": {"S3.S3Exception", "S3.SdkClientException"},
-    "aws-sdk:ssm": {
-        "Ssm.SsmException",
-        "Ssm.SdkClientException",
-        "Ssm.InternalServerErrorException",
-    },
     "sns:publish": {"States.TaskFailed"},
 }
 #: Savings and a courtesy that the sizing does without.

@@ -1,0 +1,1 @@
+"""PlanNight: which profiles a nightly run sizes next, and what is said of it in the end."""
