@@ -114,6 +114,10 @@ lint: install-lint ## check code, types, template, state machines, Dockerfile an
 build: $(DEPLOY)/.deploy ## sam build: one artifact for all functions, python3.13 on arm64
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(DEPLOY)/bin/sam build
 
+.PHONY: deploy
+deploy: build $(VENV)/.local ## build and deploy; asks for the parameters the first time
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(DEPLOY)/bin/sam deploy $(if $(wildcard samconfig.toml),,--guided) $(ARGS)
+
 # --- Benchmarks --------------------------------------------------------------------------------
 
 .PHONY: bench-load bench-search bench-start plot-search

@@ -100,7 +100,7 @@ class Template:
         TemplateError: A function, reference or attribute that this reader does not know.
     """
 
-    #: Name of the stack; ``sam deploy`` takes it from samconfig.toml.
+    #: Name of the stack; ``sam deploy`` takes it from samconfig.yaml.
     name: Final = "endpoint-sizer"
 
     def __init__(
@@ -217,6 +217,8 @@ class Template:
             return name
         if kind.startswith("AWS::EC2::") and attribute.endswith("Id"):
             return str(self._ref(logical_id))
+        if kind.startswith("Custom::"):  # whatever its function answers
+            return f"{logical_id}.{attribute}"
         if attribute == "RepositoryUri":
             return "{account}.dkr.ecr.{region}.amazonaws.com/{name}".format(**place)
         raise TemplateError(f"{logical_id}.{attribute}: not known of {kind}")

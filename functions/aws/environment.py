@@ -21,6 +21,8 @@ class Environment:
     table_name: str
     cluster_arn: str
     topic_arn: str
+    #: Where the load generators run.
+    subnet_ids: tuple[str, ...]
     #: Role that the models' containers run with.
     model_execution_role_arn: str
     #: Whether results are also written into the metadata of the model packages they are of.
@@ -46,6 +48,7 @@ class Environment:
             table_name=os.environ["TABLE_NAME"],
             topic_arn=os.environ["TOPIC_ARN"],
             cluster_arn=os.environ["CLUSTER_ARN"],
+            subnet_ids=tuple(os.environ["SUBNET_IDS"].split(",")),
             model_execution_role_arn=os.environ["MODEL_EXECUTION_ROLE_ARN"],
             writes_package_metadata=os.environ["WRITE_PACKAGE_METADATA"] == "true",
             nightly_max_cost_usd=float(os.environ["NIGHTLY_MAX_COST_USD"]) or None,

@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
-from aws import instance_types, models, prices, quotas, s3_documents, sizing_table
+from aws import instance_types, models, prices, quotas, s3_documents, sizing_table, subnets
 from aws.availability import is_transient, naming_errors
 from aws.environment import Environment
 from aws.telemetry import Event, logger
@@ -106,7 +106,8 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
     # Planned before the payloads move to S3: the size of the bodies decides the workers.
     plans = [search.baseline(sizing, candidate) for candidate in sizing.candidates]
     _check_length(request, plans)
-    sizing = quota.check_fargate(sizing, plans, known)
+    free = subnets.free_addresses(environment.subnet_ids)
+    sizing = quota.check_fargate(sizing, plans, known, free)
     estimate = cost.estimate(sizing, plans)
     if not request.dry_run:
         sizing = _with_small_payloads(sizing, environment)

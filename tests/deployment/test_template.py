@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local.cloudformation import load_template
-from tools.state_machines import integrations
-from tools.state_machines.definition import load
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "template.yaml").read_text()
 TEMPLATE = load_template(ROOT / "template.yaml")
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 
@@ -28,28 +25,10 @@ def resources(kind: str) -> dict[str, dict[str, Any]]:
 
 
 FUNCTIONS = resources("AWS::Serverless::Function")
-ROLES = resources("AWS::IAM::Role")
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def statements(role: str) -> Iterator[dict[str, Any]]:
-    """Statements of a role's policies, those behind a condition too."""
-    for policy in ROLES[role].get("Policies", []):
-        for each in policy["PolicyDocument"]["Statement"]:
-            branches = each["Fn::If"][1:] if "Fn::If" in each else [each]
-            yield from (branch for branch in branches if "Effect" in branch)
-
-
-def allowed(role: str) -> set[str]:
-    return {action for each in statements(role) for action in as_list(each["Action"])}
 
 
 def test_there_is_something_to_check() -> None:
     assert len(FUNCTIONS) >= 5
-    assert len(ROLES) >= 10
 
 
 # --- Functions ---------------------------------------------------------------------------------
@@ -84,9 +63,8 @@ def test_the_build_is_for_the_functions_runtime() -> None:
     assert platform[1].startswith("aarch64-manylinux")
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_logs_where_the_log_ends(name: str) -> None:
-    logs = FUNCTIONS[name]["LoggingConfig"]["LogGroup"]["Ref"]
+def test_functions_log_where_the_log_ends() -> None:
+    logs = TEMPLATE["Globals"]["Function"]["LoggingConfig"]["LogGroup"]["Ref"]
     assert logs in resources("AWS::Logs::LogGroup")
 
 
@@ -95,86 +73,75 @@ def test_every_log_ends() -> None:
         assert "RetentionInDays" in properties, name
 
 
-# --- Permissions -------------------------------------------------------------------------------
+# --- Parameters and outputs --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_no_role_may_do_everything_of_a_service(role: str) -> None:
-    assert [action for action in allowed(role) if "*" in action] == []
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_only_this_account_s_services_take_a_role(role: str) -> None:
-    """Else a service could be made to act for somebody else: the confused deputy."""
-    for each in ROLES[role]["AssumeRolePolicyDocument"]["Statement"]:
-        assert "aws:SourceAccount" in each["Condition"]["StringEquals"], role
-
-
-def test_every_wildcard_resource_says_why() -> None:
-    lines = TEXT.splitlines()
-    wildcards = [i for i, line in enumerate(lines) if re.search(r'Resource: "\*"', line)]
-    assert wildcards
-    unexplained = [
-        f"line {i + 1}: {lines[i].strip()}"
-        for i in wildcards
-        if "#" not in lines[i] and not lines[i - 1].lstrip().startswith("#")
+def test_parameters_are_described_grouped_and_have_defaults_that_work() -> None:
+    grouped = [
+        name
+        for group in TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+        for name in group["Parameters"]
     ]
-    assert unexplained == []
+    assert grouped == list(TEMPLATE["Parameters"])  # `sam deploy --guided` asks in this order
+    assert grouped[0] == "NotificationEmail"
+    for name, parameter in TEMPLATE["Parameters"].items():
+        assert parameter["Description"].endswith("."), name
+        default = str(parameter["Default"])
+        assert re.fullmatch(parameter.get("AllowedPattern", ".*"), default), name
+        assert default in map(str, parameter.get("AllowedValues", [default])), name
 
 
-#: Prefixes of IAM's actions where they differ from botocore's service name.
-IAM_PREFIX = {"stepfunctions": "states"}
-#: What an integration needs besides its own action.
-SYNC = {"events:DescribeRule", "events:PutRule", "events:PutTargets"}
-NEEDS = {
-    "states:StartExecution": SYNC | {"states:DescribeExecution", "states:StopExecution"},
-    "ecs:RunTask": SYNC | {"ecs:DescribeTasks", "ecs:StopTask", "ecs:TagResource", "iam:PassRole"},
-    "sagemaker:CreateModel": {"sagemaker:AddTags", "iam:PassRole"},
-    "sns:Publish": {"kms:Decrypt", "kms:GenerateDataKey"},
+def test_no_output_bears_a_parameter_s_name() -> None:
+    """The SAM CLI would write the parameter's value in the place of the output's name."""
+    assert not TEMPLATE["Outputs"].keys() & TEMPLATE["Parameters"].keys()
+
+
+def test_an_upgrade_keeps_bucket_and_table() -> None:
+    """A new logical id, name or key would be a new resource, and the old one's content lost."""
+    bucket, table = RESOURCES["ResultsBucket"], RESOURCES["SizingTable"]
+    assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+    assert "BucketName" not in bucket["Properties"]
+    assert table["Properties"]["TableName"] == {"Ref": "NamePrefix"}
+    assert [each["AttributeName"] for each in table["Properties"]["KeySchema"]] == ["pk", "sk"]
+
+
+#: Properties that name a resource for the whole account and region.
+NAMES = {
+    *("AlarmName", "ClusterName", "Family", "FunctionName", "LogGroupName", "Name", "QueueName"),
+    *("RepositoryName", "TableName", "TopicName"),
 }
 
 
-def actions_of_calls(file: str) -> set[str]:
-    """IAM actions that the API calls of a state machine need."""
-    needed = set()
-    for machine in load(ROOT / "template.yaml")[0]:
-        if machine.file != file:
-            continue
-        for call in integrations.calls(machine)[0]:
-            operation = "InvokeFunction" if call.client == "lambda" else call.operation.name
-            action = f"{IAM_PREFIX.get(call.client, call.client)}:{operation}"
-            needed |= {action, *NEEDS.get(action, ())}
-    return needed
+def test_two_stacks_do_not_collide() -> None:
+    """Every name begins with the prefix; roles and the bucket have none, so that AWS makes one."""
+    named = {
+        logical_id: str(value)
+        for logical_id, resource in RESOURCES.items()
+        for name, value in resource.get("Properties", {}).items()
+        if name in NAMES and resource["Type"] != "AWS::Lambda::Permission"  # of another's name
+    }
+    assert len(named) > 20
+    without = [each for each, value in named.items() if "NamePrefix" not in value]
+    assert without == []
+    assert not [
+        logical_id
+        for logical_id, resource in RESOURCES.items()
+        if {"RoleName", "BucketName", "GroupName", "PolicyArn"}
+        & resource.get("Properties", {}).keys()
+    ]
 
 
-@pytest.mark.parametrize("machine", resources("AWS::Serverless::StateMachine"))
-def test_a_state_machine_may_do_what_it_does_and_no_more(machine: str) -> None:
-    properties = resources("AWS::Serverless::StateMachine")[machine]
-    role = properties["Role"]["Fn::GetAtt"].removesuffix(".Arn")
-    assert allowed(role) == actions_of_calls(properties["DefinitionUri"])
+def test_only_what_the_parameter_says_stays_when_the_stack_is_deleted() -> None:
+    kept = {name for name, each in RESOURCES.items() if each.get("DeletionPolicy") == "Retain"}
+    assert kept == {"ResultsBucket"}  # which ResultsRemoval removes, unless it is to be kept
+    assert RESOURCES["ResultsRemoval"]["Properties"]["Keep"] == {"Ref": "KeepResults"}
+    assert RESOURCES["ResultsBucketPolicy"]["DependsOn"] == "ResultsRemoval"
+    assert RESOURCES["Repository"]["Properties"]["EmptyOnDelete"] is True
 
 
-# --- Network and storage -----------------------------------------------------------------------
-
-
-def test_nothing_can_be_reached_from_outside() -> None:
-    for name, properties in resources("AWS::EC2::SecurityGroup").items():
-        for rule in properties.get("SecurityGroupIngress", []):
-            assert not {"CidrIp", "CidrIpv6"} & set(rule), name
-    for name, properties in resources("AWS::EC2::SecurityGroupIngress").items():
-        assert "SourceSecurityGroupId" in properties, name
-
-
-def test_every_bucket_is_encrypted_private_and_for_tls_only() -> None:
-    policies = resources("AWS::S3::BucketPolicy").values()
-    for name, properties in resources("AWS::S3::Bucket").items():
-        assert "BucketEncryption" in properties
-        assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
-        denied = [
-            each["Condition"]
-            for policy in policies
-            if policy["Bucket"] == {"Ref": name}
-            for each in policy["PolicyDocument"]["Statement"]
-            if each["Effect"] == "Deny"
-        ]
-        assert {"Bool": {"aws:SecureTransport": "false"}} in denied
+def test_answers_of_a_guided_deployment_are_written_where_git_ignores_them() -> None:
+    """The SAM CLI offers samconfig.toml, and takes it before any other."""
+    assert (ROOT / "samconfig.yaml").is_file()
+    assert not subprocess.run(
+        ["git", "check-ignore", "--quiet", "--no-index", "samconfig.toml"], cwd=ROOT, check=False
+    ).returncode

@@ -47,13 +47,11 @@ def of_role(role: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def resource_policies(resources: Resources) -> Named:
-    """Names and statements of the policies of buckets, topics, queues and keys."""
+    """Names and statements of the policies of buckets, topics and queues."""
     for name, policy in of_type(
         resources, "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy"
     ):
         yield from ((name, each) for each in statements(policy["PolicyDocument"]))
-    for name, key in of_type(resources, "AWS::KMS::Key"):
-        yield from ((name, each) for each in statements(key["KeyPolicy"]))
 
 
 # --- The rules: each gives the names of the resources that break it ----------------------------
@@ -142,9 +140,10 @@ def buckets_are_private_and_encrypted(resources: Resources) -> Iterator[str]:
     yield from _with_tls_alone(resources, "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "Bucket")
 
 
-def topics_are_encrypted(resources: Resources) -> Iterator[str]:
+def topics_are_encrypted_where_a_key_is_given(resources: Resources) -> Iterator[str]:
+    key = {"Fn::If": ["HasKmsKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
     for name, topic in of_type(resources, "AWS::SNS::Topic"):
-        if not topic.get("KmsMasterKeyId"):
+        if topic.get("KmsMasterKeyId") != key:
             yield name
     yield from _with_tls_alone(resources, "AWS::SNS::Topic", "AWS::SNS::TopicPolicy", "Topics")
 
@@ -160,14 +159,8 @@ def tables_are_encrypted_and_can_be_restored(resources: Resources) -> Iterator[s
     for name, table in of_type(resources, "AWS::DynamoDB::Table"):
         recovery = table.get("PointInTimeRecoverySpecification", {})
         encryption = table.get("SSESpecification", {})
-        settings = encryption.get("SSEEnabled"), recovery.get("PointInTimeRecoveryEnabled")
-        if settings != (True, True):
-            yield name
-
-
-def keys_are_rotated(resources: Resources) -> Iterator[str]:
-    for name, key in of_type(resources, "AWS::KMS::Key"):
-        if key.get("EnableKeyRotation") is not True:
+        both = [each.get("SSEEnabled") for each in encryption.get("Fn::If", [{}, {}])[1:]]
+        if [*both, recovery.get("PointInTimeRecoveryEnabled")] != [True] * 3:
             yield name
 
 
@@ -281,14 +274,13 @@ RULES: dict[Rule, list[tuple[str, Mistake]]] = {
     resources_are_closed_to_other_accounts: [
         ("TopicPolicy", _with(_P, "PolicyDocument", "Statement", 1, "Principal", "*")),
         ("TopicPolicy", _without(_P, "PolicyDocument", "Statement", 2, "Condition")),
-        ("TopicKey", _without(_P, "KeyPolicy", "Statement", 1, "Condition")),
     ],
     buckets_are_private_and_encrypted: [
         ("ResultsBucket", _without(_P, "BucketEncryption")),
         ("ResultsBucket", _without(_P, "PublicAccessBlockConfiguration", "BlockPublicAcls")),
         ("ResultsBucketPolicy", _with(_P, "Bucket", {"Ref": "AnotherBucket"})),
     ],
-    topics_are_encrypted: [
+    topics_are_encrypted_where_a_key_is_given: [
         ("Topic", _without(_P, "KmsMasterKeyId")),
         ("TopicPolicy", _without(_P, "PolicyDocument", "Statement", 0)),
     ],
@@ -300,7 +292,6 @@ RULES: dict[Rule, list[tuple[str, Mistake]]] = {
         ("SizingTable", _without(_P, "SSESpecification")),
         ("SizingTable", _without(_P, "PointInTimeRecoverySpecification")),
     ],
-    keys_are_rotated: [("TopicKey", _without(_P, "EnableKeyRotation"))],
     nothing_connects_from_the_internet: [
         (
             "LeaderSecurityGroup",
@@ -320,7 +311,7 @@ RULES: dict[Rule, list[tuple[str, Mistake]]] = {
     images_are_what_they_were: [("Repository", _with(_P, "ImageTagMutability", "MUTABLE"))],
     payloads_are_in_no_log: [
         ("SizingStateMachine", _with(_P, "Logging", {"IncludeExecutionData": True})),
-        ("MeasureLogs", _without(_P, "RetentionInDays")),
+        ("FunctionLogs", _without(_P, "RetentionInDays")),
     ],
 }
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

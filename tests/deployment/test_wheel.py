@@ -18,6 +18,7 @@ PARTS = (
     "functions",
     "local",
     "locust_image",
+    "requirements/locust.txt",
     "requirements/real.txt",
     "statemachine",
     "template.yaml",

@@ -84,25 +84,35 @@ def keep_to_endpoint_quotas(sizing: Sizing, quotas: Quotas) -> Sizing:
     return sizing.model_copy(update={"candidates": candidates, "notes": (*sizing.notes, *notes)})
 
 
-def check_fargate(sizing: Sizing, plans: Sequence[LoadTestPlan], quotas: Quotas) -> Sizing:
+def check_fargate(
+    sizing: Sizing, plans: Sequence[LoadTestPlan], quotas: Quotas, free_addresses: int | None
+) -> Sizing:
     """Check that all first load tests can run side by side, and then one at the target.
 
     Args:
         sizing: The sizing.
         plans: The first load test of each candidate.
         quotas: What was read, for each of ``needed``.
+        free_addresses: Of the subnets that the load generators run in; None if not known.
 
     Returns:
         The sizing; with a note if the quota could not be read.
 
     Raises:
-        QuotaTooLow: Names the quota, its value, what is needed and where to raise it.
+        QuotaTooLow: Names what is too low, its value, what is needed and how to raise it.
     """
     quota = quotas[QuotaKey(FARGATE, FARGATE_VCPUS)]
     fleet = plan_fleet(sizing.request, sizing.request.target.tps)
-    at_target = fleet.workers * fleet.worker_vcpus + LEADER_VCPUS
-    at_first = sum(plan.workers * plan.worker_vcpus + LEADER_VCPUS for plan in plans)
-    vcpus = max(at_first, at_target)
+    vcpus, of_vcpus, fewer = _most(
+        [plan.workers * plan.worker_vcpus + LEADER_VCPUS for plan in plans],
+        fleet.workers * fleet.worker_vcpus + LEADER_VCPUS,
+    )
+    tasks, of_tasks, fewer_tasks = _most([plan.workers + 1 for plan in plans], fleet.workers + 1)
+    if free_addresses is not None and free_addresses < tasks:
+        raise QuotaTooLow(
+            f"{free_addresses} addresses are free in the load generators' subnets, {of_tasks} need "
+            f"{tasks}, one for each task. Name larger subnets as the stack's SubnetIds{fewer_tasks}"
+        )
     if isinstance(quota, UnknownQuota):
         note = (
             f"The quota of Fargate's vCPUs ({FARGATE_VCPUS}) could not be read ({quota.why}), so "
@@ -110,16 +120,20 @@ def check_fargate(sizing: Sizing, plans: Sequence[LoadTestPlan], quotas: Quotas)
         )
         return sizing.model_copy(update={"notes": (*sizing.notes, note)})
     if quota.value < vcpus:
-        first = len(plans) > 1 and at_first >= at_target
-        tests = f"the {len(plans)} first load tests, side by side," if first else "a load test"
         raise QuotaTooLow(
-            f"{quota}, the load generators of {tests} need {vcpus}. "
+            f"{quota}, {of_vcpus} need {vcpus}. "
             + _where_to_raise(FARGATE, quota, sizing.region)
-            + (", or name fewer instance_types" if first else "")
-            + ". It counts all Fargate tasks of the account in the "
-            "region"
+            + f"{fewer}. It counts all Fargate tasks of the account in the region"
         )
     return sizing
+
+
+def _most(at_first: Sequence[int], at_target: int) -> tuple[int, str, str]:
+    """The most that is needed at a time, whose that is, and how to need less."""
+    if len(at_first) > 1 and sum(at_first) >= at_target:
+        whose = f"the load generators of the {len(at_first)} first load tests, side by side,"
+        return sum(at_first), whose, ", or name fewer instance_types"
+    return max(*at_first, at_target), "the load generators of a load test", ""
 
 
 def _candidate(

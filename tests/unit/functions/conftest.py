@@ -43,6 +43,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "TABLE_NAME": TABLE,
         "CLUSTER_ARN": CLUSTER,
         "TOPIC_ARN": TOPIC,
+        "SUBNET_IDS": "subnet-1,subnet-2",
         "MODEL_EXECUTION_ROLE_ARN": ROLE,
         "WRITE_PACKAGE_METADATA": "false",
         "NIGHTLY_MAX_COST_USD": "0",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
-from aws import quotas
+from aws import quotas, subnets
 from sizing.load_test.quota import Quota, QuotaKey, UnknownQuota, needed
 
 Answered = Callable[..., list[dict[str, Any]]]
@@ -92,3 +92,13 @@ def test_reading_ends_in_time_and_keeps_what_it_has(answered: Answered) -> None:
     assert now <= quotas.LONGEST_SECONDS + 5
     assert len(requests) == 7
     assert defaults == []
+
+
+def test_addresses_are_those_of_all_subnets(aws: Callable[[str], Any]) -> None:
+    vpc = aws("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    ids = [
+        aws("ec2").create_subnet(VpcId=vpc, CidrBlock=block)["Subnet"]["SubnetId"]
+        for block in ("10.0.0.0/21", "10.0.8.0/28")
+    ]
+    assert subnets.free_addresses(ids) == (2048 - 5) + (16 - 5)
+    assert subnets.free_addresses(["subnet-00000000"]) is None

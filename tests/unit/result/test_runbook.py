@@ -54,10 +54,12 @@ def test_state_machines_cluster_and_table_are_the_stacks(stack: Stack) -> None:
 def test_every_alarm_is_explained_and_no_other(stack: Stack) -> None:
     section = PAGE.partition("\n## Alarms\n")[2].partition("\n## ")[0]
     explained = re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)
-    alarms = [
-        properties["AlarmName"] for _, properties in stack.resources("AWS::CloudWatch::Alarm")
+    alarms = [each["AlarmName"] for _, each in stack.resources("AWS::CloudWatch::Alarm")]
+    topic = stack.only("AWS::SNS::Topic")[0]
+    rules = [
+        rule.name for rule in stack.rules() if stack.ref(topic) in {t["Arn"] for t in rule.targets}
     ]
-    assert sorted(explained) == sorted(alarms)
+    assert sorted(explained) == sorted([*alarms, *rules])
 
 
 def test_links_lead_to_what_is_there() -> None:

@@ -120,7 +120,9 @@ def test_a_quota_that_is_not_known_is_said_and_the_sizing_goes_on() -> None:
     sizing = keep_to_endpoint_quotas(
         sizing_of(), quotas_of({TYPES[0]: "AccessDeniedException", TYPES[1]: 20})
     )
-    sizing = check_fargate(sizing, [a_plan()], quotas_of({}, fargate="EndpointConnectionError"))
+    sizing = check_fargate(
+        sizing, [a_plan()], quotas_of({}, fargate="EndpointConnectionError"), None
+    )
     first, second = sizing.notes
     assert '"ml.m5.xlarge for endpoint usage" could not be read (AccessDeniedException)' in first
     assert "L-3032A538" in second
@@ -141,9 +143,9 @@ def test_fargate_must_hold_all_first_load_tests_at_once(
     plans: list[LoadTestPlan], vcpus: int
 ) -> None:
     sizing = sizing_of()
-    assert check_fargate(sizing, plans, quotas_of({}, fargate=vcpus)) == sizing
+    assert check_fargate(sizing, plans, quotas_of({}, fargate=vcpus), None) == sizing
     with pytest.raises(QuotaTooLow) as error:
-        check_fargate(sizing, plans, quotas_of({}, fargate=vcpus - 1))
+        check_fargate(sizing, plans, quotas_of({}, fargate=vcpus - 1), None)
     text = str(error.value)
     assert f'"Fargate On-Demand" (L-3032A538) is {vcpus - 1}' in text
     assert f" {vcpus}. Raise it at https://eu-west-1.console" in text
@@ -152,9 +154,33 @@ def test_fargate_must_hold_all_first_load_tests_at_once(
 
 def test_fargate_must_hold_a_load_test_at_the_target() -> None:
     sizing = sizing_for(100_000)  # 20 workers, by far more than one instance's baseline
-    assert check_fargate(sizing, [a_plan()], quotas_of({}, fargate=21)) == sizing
+    assert check_fargate(sizing, [a_plan()], quotas_of({}, fargate=21), None) == sizing
     with pytest.raises(QuotaTooLow, match="of a load test need 21"):
-        check_fargate(sizing, [a_plan()], quotas_of({}, fargate=20))
+        check_fargate(sizing, [a_plan()], quotas_of({}, fargate=20), None)
+
+
+@pytest.mark.parametrize(
+    "tps, plans, addresses",
+    [
+        (100, [a_plan()], 2),  # one for each task, whatever its size
+        (100, [a_plan(workers=3, worker_vcpus=8)], 4),
+        (100, [a_plan(workers=200), a_plan(workers=200)], 402),
+        (100_000, [a_plan()], 21),
+    ],
+)
+def test_subnets_must_hold_an_address_for_every_task(
+    tps: float, plans: list[LoadTestPlan], addresses: int
+) -> None:
+    sizing, quotas = sizing_for(tps), quotas_of({}, fargate=5000)
+    assert check_fargate(sizing, plans, quotas, addresses) == sizing
+    assert check_fargate(sizing, plans, quotas, None) == sizing  # not known: no reason to refuse
+    with pytest.raises(QuotaTooLow) as error:
+        check_fargate(sizing, plans, quotas, addresses - 1)
+    text = str(error.value)
+    assert text.startswith(f"{addresses - 1} addresses are free")
+    assert f" need {addresses}," in text
+    assert "SubnetIds" in text
+    assert ("fewer instance_types" in text) is (len(plans) > 1)
 
 
 def test_the_search_keeps_to_a_lowered_limit_and_says_so() -> None:

@@ -1,0 +1,1 @@
+"""Does for the stack what CloudFormation can't."""
