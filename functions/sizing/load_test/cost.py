@@ -29,7 +29,7 @@ _DRAIN_SECONDS = 15.0
 #: Memory of a Fargate task, GiB for each vCPU: the least that Fargate offers.
 GIB_PER_VCPU = 2.0
 #: State transitions of a whole sizing, and of each load test with its polling.
-_TRANSITIONS = 60
+TRANSITIONS = 60
 _TRANSITIONS_PER_LOAD_TEST = 60
 #: Utilization metrics an endpoint publishes (CPU, memory, disk; GPU and its memory) and the
 #: queries of one measurement.
@@ -95,7 +95,7 @@ def estimate_load_test(
         overhead = max(seen)
     seconds = load_test_seconds(sizing, plan) + overhead
     cost = _endpoint_cost(sizing.facts(plan.instance_type), plan.instance_count, seconds)
-    cost += _fargate_cost(plan.workers, plan.worker_vcpus, seconds)
+    cost += fargate_cost(plan.workers, plan.worker_vcpus, seconds)
     cost += load_test_services_cost()
     for instance_type in _still_running(history) - {plan.instance_type}:
         # The fleet of a type that the search turns away from is shrunk to one instance.
@@ -108,7 +108,7 @@ def load_test_cost(sizing: Sizing, record: LoadTestRecord) -> float:
     seconds = max(record.finished_at - record.started_at, 0.0)
     return (
         _endpoint_cost(sizing.facts(record.instance_type), record.instance_count, seconds)
-        + _fargate_cost(record.workers, record.worker_vcpus, seconds)
+        + fargate_cost(record.workers, record.worker_vcpus, seconds)
         + load_test_services_cost()
     )
 
@@ -119,6 +119,12 @@ def load_test_services_cost() -> float:
         _TRANSITIONS_PER_LOAD_TEST * prices.THOUSAND_TRANSITIONS_USD
         + _QUERIES_PER_LOAD_TEST * prices.CLOUDWATCH_THOUSAND_QUERIES_USD
     ) / 1000
+
+
+def utilization_metrics_cost(seconds: float) -> float:
+    """What CloudWatch charges for the metrics of an endpoint that runs so long, USD."""
+    hours = seconds / 3600
+    return _METRICS * prices.CLOUDWATCH_METRIC_MONTH_USD * hours / _HOURS_PER_MONTH
 
 
 def sizing_cost(sizing: Sizing, history: Sequence[LoadTestRecord], finished_at: float) -> float:
@@ -133,7 +139,7 @@ def sizing_cost(sizing: Sizing, history: Sequence[LoadTestRecord], finished_at: 
         history: Its load tests.
         finished_at: When its endpoints were removed, or the time to count to, epoch seconds.
     """
-    total = _TRANSITIONS * prices.THOUSAND_TRANSITIONS_USD / 1000
+    total = TRANSITIONS * prices.THOUSAND_TRANSITIONS_USD / 1000
     for facts in sizing.candidates:
         mine = sorted(
             (each for each in history if each.instance_type == facts.instance_type),
@@ -146,11 +152,10 @@ def sizing_cost(sizing: Sizing, history: Sequence[LoadTestRecord], finished_at: 
             total += _endpoint_cost(facts, each.instance_count, turned - each.started_at)
             total += _endpoint_cost(facts, 1, until - turned)
             ran = max(each.finished_at - each.started_at, 0.0)
-            total += _fargate_cost(each.workers, each.worker_vcpus, ran)
+            total += fargate_cost(each.workers, each.worker_vcpus, ran)
             total += load_test_services_cost()
         if mine:
-            hours = max(finished_at - mine[0].started_at, 0.0) / 3600
-            total += _METRICS * prices.CLOUDWATCH_METRIC_MONTH_USD * hours / _HOURS_PER_MONTH
+            total += utilization_metrics_cost(max(finished_at - mine[0].started_at, 0.0))
     return total
 
 
@@ -195,7 +200,7 @@ def estimate(sizing: Sizing, baselines: Sequence[LoadTestPlan]) -> Estimate:
     )
     idle = sum(_endpoint_cost(facts, 1, 1) for facts in sizing.candidates)
     verify = (dearest + idle) * seconds
-    verify += _fargate_cost(fleet.workers, fleet.worker_vcpus, seconds) + load_test_services_cost()
+    verify += fargate_cost(fleet.workers, fleet.worker_vcpus, seconds) + load_test_services_cost()
     return Estimate(
         cost_usd=sum(each.cost_usd for each in first) + rest * verify,
         minutes=max(each.minutes for each in first) + rest * seconds / 60,
@@ -207,8 +212,8 @@ def _endpoint_cost(facts: InstanceFacts, count: int, seconds: float) -> float:
     return (facts.hourly_price_usd or 0.0) * count * seconds / 3600
 
 
-def _fargate_cost(workers: int, worker_vcpus: int, seconds: float) -> float:
-    """Cost of the workers and of the leader."""
+def fargate_cost(workers: int, worker_vcpus: int, seconds: float) -> float:
+    """What workers and leader cost in so many seconds, USD."""
     vcpus = workers * worker_vcpus + LEADER_VCPUS
     hourly = prices.FARGATE_VCPU_HOUR_USD + GIB_PER_VCPU * prices.FARGATE_GIB_HOUR_USD
     return vcpus * hourly * seconds / 3600
