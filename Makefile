@@ -114,9 +114,14 @@ lint: install-lint ## check code, types, template, state machines, Dockerfile an
 build: $(DEPLOY)/.deploy ## sam build: one artifact for all functions, python3.13 on arm64
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(DEPLOY)/bin/sam build
 
+# Your answers go to a file that git ignores, which begins as a copy of the defaults: the SAM CLI takes
+# one that is there, and no other beside it.
+ANSWERS := samconfig.local.toml
 .PHONY: deploy
 deploy: build $(VENV)/.local ## build and deploy; asks for the parameters the first time
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(DEPLOY)/bin/sam deploy $(if $(wildcard samconfig.toml),,--guided) $(ARGS)
+	@guided=; [ -f $(ANSWERS) ] || { cp samconfig.toml $(ANSWERS); guided=--guided; }; \
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(DEPLOY)/bin/sam deploy $$guided --config-file "$(CURDIR)/$(ANSWERS)" $(ARGS) \
+	    || { status=$$?; ! cmp -s samconfig.toml $(ANSWERS) || rm $(ANSWERS); exit $$status; }
 
 # --- Benchmarks --------------------------------------------------------------------------------
 

@@ -100,7 +100,7 @@ class Template:
         TemplateError: A function, reference or attribute that this reader does not know.
     """
 
-    #: Name of the stack; ``sam deploy`` takes it from samconfig.yaml.
+    #: Name of the stack; ``sam deploy`` takes it from samconfig.toml.
     name: Final = "endpoint-sizer"
 
     def __init__(

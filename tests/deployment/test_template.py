@@ -139,9 +139,9 @@ def test_only_what_the_parameter_says_stays_when_the_stack_is_deleted() -> None:
     assert RESOURCES["Repository"]["Properties"]["EmptyOnDelete"] is True
 
 
-def test_answers_of_a_guided_deployment_are_written_where_git_ignores_them() -> None:
-    """The SAM CLI offers samconfig.toml, and takes it before any other."""
-    assert (ROOT / "samconfig.yaml").is_file()
-    assert not subprocess.run(
-        ["git", "check-ignore", "--quiet", "--no-index", "samconfig.toml"], cwd=ROOT, check=False
-    ).returncode
+def test_answers_of_a_deployment_are_written_where_git_ignores_them() -> None:
+    answers = re.search(r"^ANSWERS := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert answers is not None
+    for name, ignored in ((answers[1], True), ("samconfig.toml", False)):
+        asked = ["git", "check-ignore", "--quiet", "--no-index", name]
+        assert (subprocess.run(asked, cwd=ROOT, check=False).returncode == 0) is ignored, name
