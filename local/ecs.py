@@ -120,15 +120,18 @@ class Tasks:
         """A task by the last part of its ARN."""
         return self._tasks.get(task_id)
 
+    def _all(self) -> list[Task]:
+        return list(self._tasks.values())  # a copy: others are started meanwhile
+
     def running(self) -> list[Task]:
         """The tasks whose process lives."""
-        return [task for task in self._tasks.values() if task.process.poll() is None]
+        return [task for task in self._all() if task.process.poll() is None]
 
     def failed(self) -> list[Task]:
         """The tasks that ended by themselves with an error."""
         return [
             task
-            for task in self._tasks.values()
+            for task in self._all()
             if task.stop_code == "EssentialContainerExited" and task.containers[0].exit_code
         ]
 
@@ -224,7 +227,7 @@ class Tasks:
         """Kill every task and wait until none is left; no new one starts."""
         with self._lock:
             self._closing = True
-            tasks = list(self._tasks.values())
+            tasks = self._all()
         for task in tasks:
             _signal_group(task.process, signal.SIGKILL)
         for task in tasks:
