@@ -87,7 +87,7 @@ demo-real: $(VENV)/.local ## the same with a real model server, examples/real, w
 # of all of them must cover what tests/conftest.py says.
 .PHONY: test
 test: $(VENV)/.test ## run all tests, and say what they cover; ARGS="-k name" goes to pytest
-	@exec $(VENV)/bin/python -m pytest -n 3 --dist worksteal -m "not examples and not browser" --cov --cov-report= $(ARGS)
+	@exec $(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not examples and not browser" --cov --cov-report= $(ARGS)
 
 .PHONY: examples
 examples: $(VENV)/.test ## size examples/arithmetic/ under real load, side by side, and check the answers

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import coverage
@@ -13,11 +14,24 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from local.environment import OF_NO_ACCOUNT, without_aws
+from tests import measuring
+
+TESTS = Path(__file__).parent
 
 # Before any test module makes a client: what a test needs of AWS, it sets itself.
 for _name in os.environ.keys() - without_aws(os.environ).keys():
     del os.environ[_name]
 os.environ.update(OF_NO_ACCOUNT)
+
+
+#: Folders by how long one of their files may take. A worker runs whole files, and what begins last
+#: should be short.
+LONGEST_FIRST = ("faults", "statemachine", "local", "deployment", "cli", "unit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest first."""
+    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.relative_to(TESTS).parts[0]))
 
 
 # How long an example takes says something of the machine alone.
@@ -32,6 +46,24 @@ settings.load_profile("any machine")
 #: Lines and branches that a run of all tests must reach, percent.
 LEAST_COVERAGE = {"functions": 92.0, "functions/sizing": 95.0, "locust_image": 92.0}
 _COVERED = pytest.StashKey[dict[str, float]]()
+
+
+def pytest_collection_finish() -> None:
+    """All that is imported stays: nobody need look for garbage in it again and again.
+
+    From now on, only some tests are measured.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    measuring.hold()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure functions/ while a test runs that is of it."""
+    with measuring.traced(item.path):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.load.processes import Outcome, run_load_test
-from tests.load_generator_coverage import environment
+from tests.measuring import environment
 
 #: Longer than anything takes on any machine, seconds.
 PATIENCE = 120.0

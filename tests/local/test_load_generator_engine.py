@@ -28,7 +28,7 @@ from load_generator.engine import Engine, Role
 from load_generator.errors import LoadTestFailed
 from load_generator.http_engine import HttpEngine, Target
 from load_generator.schedule import Plateau
-from tests.load_generator_coverage import measured
+from tests.measuring import measured
 
 #: Longer than anything here takes on any machine, seconds.
 PATIENCE = 120.0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.load_generator_coverage import measured
+from tests.measuring import measured
 
 with pytest.MonkeyPatch.context() as _patch:
     # Else Locust puts gevent's sockets and threads in the place of the standard library's.
