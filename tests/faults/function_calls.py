@@ -11,7 +11,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
+from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError
 from moto.awslambda.models import LambdaFunction
 
 from aws import clients
@@ -88,7 +88,7 @@ def deciding(decide: Decide) -> Iterator[None]:
         answer = send(request)
         if _answer_is_lost.get():
             _answer_is_lost.set(False)
-            raise ReadTimeoutError(endpoint_url=request.url)
+            raise ConnectionClosedError(endpoint_url=request.url)
         return answer
 
     invoke = vars(LambdaFunction)["_invoke_lambda"]

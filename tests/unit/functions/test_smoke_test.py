@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 from botocore.response import StreamingBody
 
 from aws import clients
-from sizing.errors import ModelNotReady, SmokeTestFailed
+from sizing.errors import AwsUnavailable, ModelNotReady, SmokeTestFailed
 from smoke_test.app import handler
 from tests.unit.functions.made_up import SIZING_ID
 
@@ -106,7 +106,6 @@ def test_the_first_payload_of_a_file_is_sent(aws: Any, answered: Answered) -> No
             ReadTimeoutError(endpoint_url="https://runtime"),
             "no answer: the model took longer than the 60 s that SageMaker gives it",
         ),
-        (ConnectionClosedError(endpoint_url="https://x"), "no answer: ConnectionClosedError"),
     ],
 )
 def test_a_failure_is_named_without_the_body(
@@ -140,6 +139,13 @@ def test_a_container_that_still_loads_is_tried_again(
         smoke_test()
     assert len(requests) == 1  # the state machine waits and asks again
     assert "secret" not in str(raised.value) + capsys.readouterr().out
+
+
+def test_a_broken_connection_says_nothing_of_the_model(answered: Answered) -> None:
+    error = ConnectionClosedError(endpoint_url="https://runtime")
+    answered(SERVICE, "InvokeEndpoint", lambda _: error)
+    with pytest.raises(AwsUnavailable):
+        smoke_test()
 
 
 def test_sagemakers_own_time_out_is_waited_for() -> None:
