@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 _COMMAND = Path(sys.executable).parent / "endpoint-sizer"
-_VERBS = ("", "demo", "size", "serve", "validate", "schema", "completion")
+_VERBS = ("", "size", "list", "profile", "compare", "demo", "serve", "validate", "completion")
 _RUNS = 20
 _LIMIT_MS = 300.0
 

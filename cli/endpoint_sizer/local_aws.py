@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from pathlib import Path
 from typing import Final, NoReturn
@@ -49,6 +48,8 @@ def local_aws(models: Path, out: Path, port: int) -> None:
 
 
 def _run(models: Path, out: Path, port: int) -> NoReturn:
+    import socket
+
     from endpoint_sizer import files
     from endpoint_sizer.layout import console_of_stdout
     from local.embedded import EmbeddedAws

@@ -90,7 +90,7 @@ def put(group: str, file: Path, place: Place, output: str) -> None:
     from endpoint_sizer.validate import check_profile
 
     document = read_json(file)
-    check_profile(file, document)
+    check_profile(file, document, group)
     _write(place.open(), group, document)
     _say(output, group, "stored")
 
@@ -115,18 +115,36 @@ def resume(group: str, place: Place, output: str) -> None:
     _say(output, group, "resumed")
 
 
-@profile.command(epilog="\b\nExamples:\n  endpoint-sizer profile run sentiment other")
-@click.argument("groups", metavar="GROUP...", nargs=-1, required=True)
+@profile.command(
+    epilog="""\b
+Examples:
+  endpoint-sizer profile run sentiment
+  endpoint-sizer profile run --all --max-cost 200"""
+)
+@click.argument("groups", metavar="[GROUP]...", nargs=-1)
+@click.option("--all", "of_all", is_flag=True, help="Of all groups that have a profile.")
+@click.option(
+    "--max-cost",
+    type=click.FloatRange(0, min_open=True),
+    metavar="USD",
+    help="What all sizings may cost together; the rest is skipped.",
+)
 @in_stack()
 @output_option()
-def run(groups: tuple[str, ...], place: Place, output: str) -> None:
+def run(
+    groups: tuple[str, ...], of_all: bool, max_cost: float | None, place: Place, output: str
+) -> None:
     """Start now what the night starts, for these GROUPs alone."""
+    if bool(groups) is of_all:
+        raise WrongUse("name the groups, or --all")
     stack = place.open()
     for group in groups:
-        _read(stack, group)  # one that is not there would make nothing of all
+        _read(stack, group)
+    orders: dict[str, Any] = {"profiles": list(groups)} if groups else {}
+    if max_cost is not None:
+        orders["max_cost_usd"] = max_cost
     started = stack.client("stepfunctions").start_execution(
-        stateMachineArn=stack.output("NightlyStateMachineArn"),
-        input=json.dumps({"profiles": list(groups)}),
+        stateMachineArn=stack.output("NightlyStateMachineArn"), input=json.dumps(orders)
     )
     from endpoint_sizer.printed import Execution
 
@@ -216,7 +234,7 @@ def _row(parameter: dict[str, Any]) -> Profile:
     document, wrong = None, None
     try:
         document = json.loads(parameter["Value"])
-        check_profile(Path(group), document)
+        check_profile(Path(group), document, group)
     except (WrongUse, ValueError) as error:
         wrong = str(error).removeprefix(f"{group}: ")
     fields = document if isinstance(document, dict) else {}

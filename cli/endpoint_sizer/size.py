@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from endpoint_sizer import project, real_server
+from endpoint_sizer import project
 from endpoint_sizer.documents import check, read_json
 from endpoint_sizer.endings import Exit, Failed, WrongUse, in_good_order
 from endpoint_sizer.formats import output_option
@@ -88,6 +88,8 @@ def demo(real: bool, out: Path) -> int:
     Takes three minutes and no AWS account: `size examples/distilbert.json --local`.
     """
     if real:
+        from endpoint_sizer import real_server
+
         real_server.provide()
         return _size_here(real_server.REQUEST, real_server.MODELS, out)
     return _size_here(project.EXAMPLES / "distilbert.json", project.EXAMPLES / "models.yaml", out)

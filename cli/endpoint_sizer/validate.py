@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from endpoint_sizer import project
 from endpoint_sizer.documents import check, read_json
 from endpoint_sizer.endings import Exit, WrongUse
-
-#: In the place of the one that a profile leaves out.
-_ANY_MODEL: Final = {"model_package_group": "any"}
 
 
 @click.command(
@@ -53,20 +50,25 @@ def _checked(path: Path) -> str:
     return "request"
 
 
-def check_profile(path: Path, document: Any) -> None:
+def check_profile(path: Path, document: Any, group: str = "any") -> None:
     """Validate a profile.
+
+    Args:
+        path: Its file.
+        document: The profile.
+        group: The model package group that it is kept for.
 
     Raises:
         WrongUse: Names the file, the field and what is allowed there.
     """
-    if not isinstance(document, dict):
-        raise WrongUse(f"{path}: profile: must be a JSON object")
-    if "model" in document:
-        raise WrongUse(f"{path}: model: a profile has none: it is the group that it is kept for")
-    fields = dict(document)
-    if not isinstance(fields.pop("enabled", True), bool):
-        raise WrongUse(f"{path}: enabled: must be true or false")
-    check(path, {**fields, "model": _ANY_MODEL})
+    from sizing.errors import InvalidRequest
+    from sizing.request.profile import parse_profile
+
+    try:
+        profile = parse_profile(json.dumps(document), group)
+    except InvalidRequest as error:
+        raise WrongUse(f"{path}: {error}") from None
+    check(path, {**profile.written, "model": {"model_package_group": group}})
 
 
 @click.command(

@@ -70,7 +70,7 @@ def test_a_profile_is_paused_and_resumed(
 @pytest.mark.parametrize(
     "profile, said",
     [
-        (REQUEST, "model: a profile has none"),
+        (REQUEST, "model: must not be given: it is the model package group of the profile"),
         ([], "profile: must be a JSON object"),
         ({**PROFILE, "colour": "red"}, "colour: unknown field"),
         ({**PROFILE, "enabled": "no"}, "enabled: must be true or false"),
@@ -136,3 +136,8 @@ def test_profiles_are_run_as_the_night_would(
     assert started["stateMachineArn"] == NIGHTLY
     assert json.loads(started["input"]) == {"profiles": ["a", "b"]}
     assert (said["sizing_id"], said["status"]) == (None, "RUNNING")
+    printed("profile", "run", "--all", "--max-cost", "20")
+    assert json.loads(account.called("StartExecution")[1]["input"]) == {"max_cost_usd": 20.0}
+    for wrong in ([], ["a", "--all"]):
+        assert run(["profile", "run", *wrong]) == 64
+        assert "name the groups, or --all" in capsys.readouterr().err
