@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from aws import load_test_records, model_packages, parameters, s3_documents, sizing_table
 from aws.availability import naming_errors
 from aws.environment import Environment
-from aws.telemetry import logger, publish
+from aws.telemetry import MetricUnit, logger, publish
 from report.timeline import Timeline, read_timeline
 from sizing.clean_up import names
 from sizing.load_test.cost import sizing_cost
@@ -132,7 +132,7 @@ def _recorded(
             _write_result(environment, folder, document)
 
     result = Result.model_validate(document)
-    publish("SizingsFailed", float(result.status is Status.FAILED))
+    _publish_metrics(result)
     logger.info("result recorded", extra={"status": result.status, "load_tests": len(timelines)})
     detail = events.finished(result, result_uri=result_uri, report_uri=report_uri)
     failed = result.status is Status.FAILED
@@ -146,6 +146,27 @@ def _recorded(
         "detail": detail,
         "failure": {"error": detail["error"], "cause": detail["cause"]} if failed else None,
     }
+
+
+def _publish_metrics(result: Result) -> None:
+    """How many failed and regressed in all; and of each model what it needs and what that cost."""
+    regressed = result.change is not None and result.change.kind is change.Kind.REGRESSED
+    publish("SizingsFailed", float(result.status is Status.FAILED))
+    publish("Regressions", float(regressed))
+    found = history.outcome(result)
+    of_the_model = (
+        ("InstanceCount", found.instance_count, MetricUnit.Count),
+        ("HourlyCost", found.hourly_cost_usd, MetricUnit.NoUnit),
+        ("TpsPerInstance", found.tps_per_instance_at_band_middle, MetricUnit.CountPerSecond),
+        ("ModelLatencyP99", found.model_latency_p99_ms, MetricUnit.Milliseconds),
+        ("SizingCost", result.sizing.cost_usd, MetricUnit.NoUnit),
+        ("LoadTests", result.sizing.load_tests, MetricUnit.Count),
+    )
+    if result.model is None or result.status is Status.DRY_RUN:
+        return
+    for name, value, unit in of_the_model:
+        if value is not None:
+            publish(name, value, unit, dimensions={"ModelKey": result.model.key})
 
 
 def _answer(document: Mapping[str, Any], result_uri: str) -> None:

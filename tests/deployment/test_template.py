@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -145,3 +146,21 @@ def test_answers_of_a_deployment_are_written_where_git_ignores_them() -> None:
     for name, ignored in ((answers[1], True), ("samconfig.toml", False)):
         asked = ["git", "check-ignore", "--quiet", "--no-index", name]
         assert (subprocess.run(asked, cwd=ROOT, check=False).returncode == 0) is ignored, name
+
+
+def test_the_dashboard_shows_metrics_that_are_published() -> None:
+    assert RESOURCES["Dashboard"]["Condition"] == "HasDashboard"
+    [dashboard] = resources("AWS::CloudWatch::Dashboard").values()
+    widgets = json.loads(dashboard["DashboardBody"]["Fn::Sub"])["widgets"]
+    shown = set()
+    for widget in widgets:
+        for metric in widget["properties"]["metrics"]:
+            if metric[0] == "EndpointSizer":
+                shown.add(metric[1])
+            elif isinstance(metric[0], dict):
+                shown.add(re.findall(r'MetricName="(\w+)"', metric[0]["expression"])[0])
+    assert {"InstanceCount", "SizingCost", "SizingsFailed", "Leftovers"} <= shown
+    code = "".join(path.read_text() for path in (ROOT / "functions").glob("*/app.py"))
+    assert [each for each in shown if f'"{each}"' not in code] == []
+    places = {(each["x"], each["y"]) for each in widgets}
+    assert len(places) == len(widgets)

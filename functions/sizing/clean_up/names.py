@@ -10,6 +10,8 @@ import hashlib
 #: Tags on every resource of a sizing.
 SIZING_TAG = "endpoint-sizer:sizing"
 EXECUTION_TAG = "endpoint-sizer:execution"
+#: Tag that is the same on all resources of all sizings, so that Cost Explorer can sum them up.
+PURPOSE_TAG, PURPOSE = "endpoint-sizer:purpose", "sizing"
 #: Tag on a candidate's model, endpoint config and endpoint, so that one that stays has a price.
 INSTANCE_TYPE_TAG = "endpoint-sizer:instance-type"
 

@@ -45,6 +45,7 @@ def resource_tags(sizing: Sizing) -> dict[str, str]:
     """Tags of everything that a sizing creates: the request's, and what clean-up finds it by."""
     return {
         **sizing.request.tags,
+        names.PURPOSE_TAG: names.PURPOSE,
         names.SIZING_TAG: sizing.sizing_id,
         names.EXECUTION_TAG: sizing.execution_arn,
     }

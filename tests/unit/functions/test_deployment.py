@@ -55,6 +55,7 @@ def test_everything_carries_the_sizing_and_its_execution_as_tags() -> None:
     requests = deployed(a_sizing(tags={"team": "ml"}))
     expected = {
         "team": "ml",
+        "endpoint-sizer:purpose": "sizing",
         "endpoint-sizer:sizing": SIZING_ID,
         "endpoint-sizer:execution": EXECUTION_ARN,
     }

@@ -508,3 +508,39 @@ def test_a_result_stands_without_being_told_everywhere(
     [said] = result_in(written).notes
     assert said.startswith(note)
     assert said in answer["message"]
+
+
+# --- Metrics ------------------------------------------------------------------------------------
+
+
+def metrics_in(out: str) -> dict[str, tuple[float, str | None]]:
+    """Values and models of the metrics that were published, by name."""
+    found = {}
+    for line in out.splitlines():
+        if '"_aws"' in line:
+            document = json.loads(line)
+            [directive] = document["_aws"]["CloudWatchMetrics"]
+            [metric] = directive["Metrics"]
+            [dimensions] = directive["Dimensions"]
+            assert "service" in dimensions
+            assert ("ModelKey" in dimensions) is ("ModelKey" in document)
+            [value] = document[metric["Name"]]
+            found[metric["Name"]] = (value, document.get("ModelKey"))
+    return found
+
+
+def test_what_a_model_needs_is_a_metric_of_its_own(
+    record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(event_of(sample_sizings.sized()))
+    metrics = metrics_in(capsys.readouterr().out)
+    assert metrics["InstanceCount"] == (8, MODEL_KEY)
+    assert metrics["HourlyCost"] == (22.12, MODEL_KEY)
+    assert metrics["TpsPerInstance"] == (129.7, MODEL_KEY)
+    assert metrics["LoadTests"] == (2, MODEL_KEY)
+    assert metrics["SizingsFailed"] == metrics["Regressions"] == (0, None)
+    record(event_of(sample_sizings.failed()))
+    metrics = metrics_in(capsys.readouterr().out)
+    assert metrics["SizingsFailed"] == (1, None)
+    assert "InstanceCount" not in metrics
+    assert metrics["LoadTests"][1] == MODEL_KEY
