@@ -125,7 +125,9 @@ deploy: build $(VENV)/.local ## build and deploy; asks for the parameters the fi
 
 # --- Benchmarks --------------------------------------------------------------------------------
 
-.PHONY: bench-load bench-search bench-start plot-search
+.PHONY: bench-change bench-load bench-search bench-start plot-search
+bench-change: $(VENV)/.test ## how well a change is told from chance, over simulated pairs of sizings: SEED=<n>
+	@exec $(VENV)/bin/python -m benchmarks.change $(if $(SEED),--seed $(SEED)) $(ARGS)
 bench-load: $(VENV)/.test ## load generator against the method's own client, and what holds in real time alone
 	@exec $(VENV)/bin/python -m benchmarks.load $(ARGS)
 bench-search: $(VENV)/.test ## search against the plain loop, over simulated endpoints: SEED=<n>

@@ -1,0 +1,1 @@
+"""How well a change is told from chance."""
