@@ -11,6 +11,7 @@ from endpoint_sizer.completion import completion
 from endpoint_sizer.costs import costs
 from endpoint_sizer.local_aws import local_aws
 from endpoint_sizer.profile import profile
+from endpoint_sizer.register import register
 from endpoint_sizer.serve import serve
 from endpoint_sizer.show import list_sizings, report, show_sizing
 from endpoint_sizer.size import demo, size
@@ -53,6 +54,7 @@ for _command in (
     report,
     compare,
     profile,
+    register,
     costs,
     local_aws,
     serve,

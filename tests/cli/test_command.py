@@ -43,6 +43,7 @@ def test_it_has_the_verbs_it_promises() -> None:
         "list",
         "local-aws",
         "profile",
+        "register",
         "report",
         "schema",
         "serve",
