@@ -9,6 +9,8 @@ import click
 from endpoint_sizer.compare import compare
 from endpoint_sizer.completion import completion
 from endpoint_sizer.costs import costs
+from endpoint_sizer.doctor import doctor
+from endpoint_sizer.image import image
 from endpoint_sizer.local_aws import local_aws
 from endpoint_sizer.profile import profile
 from endpoint_sizer.register import register
@@ -56,6 +58,8 @@ for _command in (
     profile,
     register,
     costs,
+    doctor,
+    image,
     local_aws,
     serve,
     validate,

@@ -40,6 +40,8 @@ def test_it_has_the_verbs_it_promises() -> None:
         "completion",
         "costs",
         "demo",
+        "doctor",
+        "image",
         "list",
         "local-aws",
         "profile",
