@@ -103,10 +103,12 @@ class Place:
                 raise WrongUse("--region and --profile mean AWS, --local this machine")
             os.environ.update(local_environment(LOCAL_PORT))
         try:
-            # Clients are made for the environment's region, as in the functions.
+            # Clients are made for the environment's region, as in the functions. AWS_REGION, which
+            # boto3 does not read, comes before the profile's, as for the AWS CLI.
             boto3.setup_default_session(profile_name=self.profile, region_name=self.region)
             session = boto3.DEFAULT_SESSION
-            region = session.region_name or os.environ.get("AWS_REGION") if session else None
+            configured = session.region_name if session else None
+            region = self.region or os.environ.get("AWS_REGION") or configured
             if not region:
                 raise WrongUse(
                     "no region: give --region, or set AWS_REGION or the profile's region"

@@ -448,3 +448,17 @@ def test_without_a_region_nothing_is_asked(
         "error: no region: give --region, or set AWS_REGION or the profile's region\n"
     )
     assert run(["list", "--region", REGION]) == 0
+
+
+def test_the_region_is_the_one_that_the_aws_cli_would_take(
+    account: Account, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(*arguments: str) -> str:
+        assert run(["list", "--stack-name", "other", *arguments]) == 64
+        return capsys.readouterr().err
+
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    assert "no such stack in eu-central-1" in said()  # AWS_REGION
+    assert "no such stack in eu-west-3" in said("--region", "eu-west-3")
+    monkeypatch.delenv("AWS_REGION")
+    assert "no such stack in us-west-2" in said()
