@@ -37,7 +37,7 @@ from sizing.request.sizing import SizedModel, Sizing
 from sizing.result import events, history
 from sizing.search import search
 
-#: The state machine hands on 256 KiB at a time, which the sizing's history must fit into as well.
+#: The state machine hands on 256 KiB at a time; a round's records and the answer come beside it.
 _LARGEST_ANSWER_BYTES = 160 * 1024
 
 
