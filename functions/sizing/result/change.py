@@ -86,6 +86,10 @@ class Outcome(_Frozen):
     model_latency_p99_ms: float | None = None
     model_latency_p99_standard_error: float | None = None
     periods: int | None = None
+    #: Successful answers per second under the full target, and the utilization that they took.
+    tps: float | None = None
+    utilization_percent: float | None = None
+    utilization_standard_error: float | None = None
     #: Requests per second of one instance at the middle of the band, and its standard error.
     tps_per_instance_at_band_middle: float | None = None
     tps_per_instance_standard_error: float | None = None
@@ -103,6 +107,7 @@ class Previous(_Frozen):
     instance_count: int | None
     hourly_cost_usd: float | None
     model_latency_p99_ms: float | None
+    utilization_percent: float | None = None
     tps_per_instance_at_band_middle: float | None
 
 
@@ -182,16 +187,33 @@ def _differences(before: Outcome, after: Outcome, tolerance: float) -> Iterator[
 
 
 def _capacity(before: Outcome, after: Outcome, tolerance: float) -> Iterator[Difference]:
-    field = "tps_per_instance_at_band_middle"
-    errors = [
-        _relative(each.tps_per_instance_standard_error, each.tps_per_instance_at_band_middle)
-        for each in (before, after)
-    ]
-    if None not in errors:
-        error = math.hypot(*(each or 0.0 for each in errors))
-        yield from _measured(
-            before, after, field, error, SURE * error, tolerance, more_is_better=True
-        )
+    """By what an instance does in the band; or, if that is surer, by what the same rate takes.
+
+    A single instance that is far from busy shows little of what it would do in the band.
+    """
+    in_band = _error(before, after, "tps_per_instance_at_band_middle", "tps_per_instance")
+    error = _error(before, after, "utilization_percent", "utilization")
+    if before.instance_count == after.instance_count and error is not None:
+        error = math.hypot(error, *(_BETWEEN_SIZINGS, _BETWEEN_SIZINGS))
+        if in_band is None or error < in_band:
+            rates = (after.tps or 1.0) / (before.tps or 1.0)
+            field = "utilization_percent"
+            yield from _measured(before, after, field, error, SURE * error, tolerance, per=rates)
+            return
+    if in_band is not None:
+        field, chance = "tps_per_instance_at_band_middle", SURE * in_band
+        yield from _measured(before, after, field, in_band, chance, tolerance, more_is_better=True)
+
+
+def _error(before: Outcome, after: Outcome, field: str, name: str) -> float | None:
+    """Standard error of the logarithm of two figures' ratio; None if one is unknown."""
+    squares = 0.0
+    for each in (before, after):
+        error = _relative(getattr(each, f"{name}_standard_error"), getattr(each, field))
+        if error is None:
+            return None
+        squares += error**2
+    return math.sqrt(squares)
 
 
 def _latency(before: Outcome, after: Outcome, tolerance: float) -> Iterator[Difference]:
@@ -223,20 +245,24 @@ def _measured(
     tolerance: float,
     *,
     more_is_better: bool = False,
+    per: float = 1.0,
 ) -> Iterator[Difference]:
-    """The difference of two figures, if it is beyond chance and tolerance (both logarithmic)."""
+    """The difference of two figures, if it is beyond chance and tolerance (both logarithmic).
+
+    ``per`` is by how much the latter is expected to differ anyway, as a factor.
+    """
     former, latter = getattr(before, field), getattr(after, field)
     if not former or not latter:
         return
-    ratio = math.log(latter / former)
+    ratio = math.log(latter / former / per)
     if abs(ratio) > max(tolerance, chance):
         yield Difference(
             field=field,
             effect=Effect.BETTER if (ratio > 0) is more_is_better else Effect.WORSE,
             before=former,
             after=latter,
-            percent=100 * (latter / former - 1),
-            standard_error=None if error is None else 100 * error * latter / former,
+            percent=100 * (math.exp(ratio) - 1),
+            standard_error=None if error is None else 100 * error * math.exp(ratio),
         )
 
 
@@ -268,6 +294,7 @@ def _relative(error: float | None, value: float | None) -> float | None:
 
 _IN_WORDS: Final = {
     "tps_per_instance_at_band_middle": "capacity of an instance",
+    "utilization_percent": "utilization by the same rate",
     "model_latency_p99_ms": "p99",
     "hourly_cost_usd": "cost per hour",
     "instance_count": "instances",

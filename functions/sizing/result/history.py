@@ -58,8 +58,6 @@ class Summary(Outcome):
     model_latency_p99_limit_ms: float | None = None
     error_percent_limit: float
     # What was found; only of one that is SIZED.
-    tps: float | None = None
-    utilization_percent: float | None = None
     in_band: bool | None = None
     limiting_resource: str | None = None
     #: Load generator of the load test that verified it.
@@ -124,6 +122,9 @@ def outcome(result: Result, result_uri: str | None = None) -> Outcome:
             found.model_latency_p99_standard_error if found else None
         ),
         periods=found.periods if found else None,
+        tps=found.tps if found else None,
+        utilization_percent=found.utilization_percent if found else None,
+        utilization_standard_error=found.utilization_standard_error if found else None,
         tps_per_instance_at_band_middle=(
             candidate.tps_per_instance_at_band_middle if candidate else None
         ),
@@ -199,8 +200,6 @@ def summary(
         band_max_percent=request.target.utilization_percent.max,
         model_latency_p99_limit_ms=request.target.model_latency_p99_ms,
         error_percent_limit=request.target.error_percent,
-        tps=found.tps if found else None,
-        utilization_percent=found.utilization_percent if found else None,
         in_band=found.in_band if found else None,
         limiting_resource=found.limiting_resource if found else None,
         workers=verified[-1].workers if verified else None,

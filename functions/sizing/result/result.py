@@ -82,6 +82,8 @@ class Recommendation(_Frozen):
     hourly_cost_usd: float | None
     cost_per_million_usd: float | None
     in_band: bool
+    #: Standard error of ``utilization_percent``, percent.
+    utilization_standard_error: float | None = None
     #: Standard error of ``model_latency_ms.p99``, milliseconds, and the metric periods behind it.
     model_latency_p99_standard_error: float | None = None
     periods: int | None = None
@@ -513,6 +515,7 @@ def _recommendation(
         hourly_cost_usd=hourly_cost,
         cost_per_million_usd=cost_per_million(hourly_cost, seen.achieved_tps),
         in_band=outcome.in_band,
+        utilization_standard_error=seen.utilization_standard_error,
         model_latency_p99_standard_error=seen.model_latency_p99_standard_error,
         periods=seen.samples // seen.instances_reporting if seen.instances_reporting else None,
         autoscaling=autoscaling.advise(

@@ -91,6 +91,25 @@ def test_a_difference_comes_with_its_uncertainty() -> None:
     assert loss.standard_error == pytest.approx(90 * (130**-2 + 117**-2) ** 0.5)
 
 
+def test_an_idle_instance_shows_a_loss_by_what_the_same_rate_takes() -> None:
+    """At 25 % nobody knows well what it would do at 65 %."""
+    idle = {
+        "tps": 22.0,
+        "utilization_percent": 25.0,
+        "utilization_standard_error": 0.2,
+        CAPACITY: 150.0,
+        ERROR: 8.0,
+    }
+    assert change(idle, {**idle, CAPACITY: 140.0}).kind is Kind.UNCHANGED
+    [loss] = change(idle, {**idle, CAPACITY: 140.0, "utilization_percent": 28.0}).what
+    assert (loss.field, loss.effect, loss.before) == ("utilization_percent", Effect.WORSE, 25.0)
+    assert loss.percent == pytest.approx(12.0)
+    # Of a rate that is as much higher it is no loss; nor is it compared between other counts.
+    assert change(idle, {**idle, "tps": 24.6, "utilization_percent": 28.0}).what == ()
+    other = {**idle, "instance_count": 9, "most_count": 9, "utilization_percent": 28.0}
+    assert [each.field for each in change(idle, other).what] == ["instance_count"]
+
+
 def test_a_regression_outweighs_what_got_better() -> None:
     found = change({}, {CAPACITY: 143.0, P99: 480.0})
     assert found.kind is Kind.REGRESSED
