@@ -31,10 +31,11 @@ Examples:
 @in_stack()
 @output_option()
 def register(group: str, request: Path, approve: bool, place: Place, output: str) -> None:
-    """Register the model of a REQUEST as the next version of a GROUP.
+    """Register the model of a REQUEST in the Model Registry.
 
-    The model is one of the Hugging Face hub, in the image that AWS has for its versions and the
-    first instance type, or a container of your own. GROUP is made if it is missing.
+    It becomes the next version of GROUP, a model package group, which is made if it is missing. It
+    is one of the Hugging Face hub, in the image that AWS has for its versions and the first
+    instance type, or a container of your own.
     """
     project.make_importable()
     wanted = check(request, read_json(request))
