@@ -98,7 +98,8 @@ def idle_month() -> list[tuple[str, float]]:
     calls = sweeps * SWEEP_SECONDS * 0.5 * LAMBDA_GB_SECOND_USD + sweeps * MILLION_CALLS_USD / 1e6
     alarms = count("AWS::CloudWatch::Alarm")
     return [
-        (f"{alarms} alarm", alarms * ALARM_USD),
+        (f"{alarms} alarms, of a metric each", alarms * ALARM_USD),
+        ("the metric Leftovers, which every sweep writes", prices.CLOUDWATCH_METRIC_MONTH_USD),
         (
             f"Step Functions: a sweep every hour, a nightly run, {transitions:,} transitions",
             transitions * prices.THOUSAND_TRANSITIONS_USD / 1000,

@@ -14,7 +14,7 @@ def test_the_document_holds_what_is_worked_out() -> None:
 
 def test_a_figure_that_differs_is_noticed() -> None:
     text = cost_tables.DOCUMENT.read_text()
-    assert cost_tables.written(text.replace("| 1 alarm | $0.100 |", "| 1 alarm | $0.00 |")) == text
+    assert cost_tables.written(text.replace("| keys | $0.000 |", "| keys | $1.000 |")) == text
 
 
 def test_a_stack_that_sizes_nothing_costs_less_than_a_dollar() -> None:
