@@ -164,7 +164,8 @@ class Tasks:
         number = next(self._numbers)
         task_id = uuid.uuid4().hex
         arn = f"{cluster.arn.replace(':cluster/', ':task/')}/{task_id}"
-        address = next(self._addresses)
+        with self._lock:  # a generator runs for one thread at a time
+            address = next(self._addresses)
         environment = {
             **self._environment,
             **self._image.environment,
