@@ -75,7 +75,7 @@ def measured() -> Iterator[None]:
 
 def environment() -> dict[str, str]:
     """What a process of the load generator is told to measure itself, if the tests are."""
-    if not _of_functions:
+    if not _of_functions and coverage.Coverage.current() is None:
         return {}
     # Read by what coverage puts into every environment that it is installed in.
     return {"COVERAGE_PROCESS_CONFIG": _of_load_generator().config.serialize()}
