@@ -41,8 +41,7 @@ def register(group: str, request: Path, approve: bool, place: Place, output: str
     wanted = check(request, read_json(request))
     if wanted.model.kind not in ("hugging_face", "container"):
         raise WrongUse(
-            f"{request}: model: must be hugging_face or container, {wanted.model.kind} is "
-            "registered, or a model, already"
+            f"{request}: model: must be hugging_face or container, got {wanted.model.kind}"
         )
     stack = place.open()
     from botocore.exceptions import ClientError
