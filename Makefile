@@ -113,6 +113,7 @@ lint: install-lint ## check code, types, template, state machines, Dockerfile an
 .PHONY: build
 build: $(DEPLOY)/.deploy ## sam build: one artifact for all functions, python3.13 on arm64
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(DEPLOY)/bin/sam build
+	@$(VENV)/bin/python -m tools.artifact .aws-sam/build
 
 # Your answers go to a file that git ignores, which begins as a copy of the defaults: the SAM CLI takes
 # one that is there, and no other beside it.
