@@ -247,10 +247,10 @@ def run(
         clock += 30.0
     observations = []
     for step in plan.steps:
-        fraction = step.saturation_fraction
-        offered = step.offered_tps if fraction is None else fraction * (saturation or 0.0)
-        if offered is None:
-            raise ValueError("a step needs a rate")
+        most = (step.saturation_fraction or 0.0) * (saturation or 0.0)
+        offered = step.offered_tps or most
+        if step.saturation_fraction is not None and offered > most:
+            continue
         since = clock - started_at + measurement.settle_seconds
         observations.append(
             observe(endpoint, n, offered, fleet_tps, common, since, measurement, random)
