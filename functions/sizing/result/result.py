@@ -536,16 +536,25 @@ def _usual_latency(
 ) -> float | None:
     """Mean latency of an instance with so much to do, milliseconds: the lowest that was seen.
 
-    A stall or a cold instance makes it longer; nothing makes it shorter, and it grows with load.
+    A stall or a cold instance makes it longer; nothing makes it shorter, and it grows with load. A
+    stall moves the mean, but neither p50 nor p90, between which the mean lies without one.
     """
     rate = seen.offered_tps / count
     latencies = [
-        each.model_latency_ms.mean
+        latency
         for record in records
         for each in record.observations
         if usable(each) and each.offered_tps / record.instance_count >= rate * (1 - 1e-6)
+        for latency in (each.model_latency_ms.mean, _middle(each.model_latency_ms))
     ]
     return min((each for each in latencies if each is not None), default=None)
+
+
+def _middle(latency: Latency) -> float | None:
+    """Halfway between p50 and p90, milliseconds."""
+    if latency.p50 is None or latency.p90 is None:
+        return None
+    return (latency.p50 + latency.p90) / 2
 
 
 def _most_instances(sizing: Sizing | None, instance_type: str) -> int | None:
