@@ -13,9 +13,8 @@ from sizing.search.diagnosis import Diagnosis, diagnose
 from sizing.search.known import Known
 from sizing.search.seen import Trial
 
-#: Standard errors that bound the interval of counts which noise can't tell apart: more than the
-#: 1.645 of two-sided 90 %, since the fits themselves err as well.
-INTERVAL = 2.3
+#: Standard errors that bound the interval of counts which noise can't tell apart (90 %).
+INTERVAL = 1.645
 #: Standard errors of room at the rate that autoscaling is advised to hold (one-sided 99 %).
 SAFE = 2.326
 #: Its share of the most that is within all limits; and of the saturation rate, the largest.
@@ -229,10 +228,8 @@ def _interval(known: Known, count: int) -> tuple[int, int]:
     """Counts that the noise can't tell apart from the one found, inclusive."""
     if known.predicted is None:
         return count, count
-    failed = (n for n, trial in known.seen.trials.items() if not trial.serves and n < count)
-    bad = max(failed, default=0)
-    least = known.prediction.smallest_that_may_do(-INTERVAL, above=bad)
-    most = known.prediction.smallest_count(INTERVAL, above=bad)
+    least = known.prediction.smallest_that_may_do(-INTERVAL)
+    most = known.prediction.smallest_count(INTERVAL)
     return min(least or count, count), max(most or count, count)
 
 
@@ -277,6 +274,12 @@ def _most_tps(known: Known, count: int) -> float | None:
         return None
     # Farther than what was seen within all limits a prediction is a guess.
     most = min(predicted.most_within_limits(count, SAFE), known.seen.within_limits_tps)
+    trial = known.seen.trials.get(count)
+    if trial is not None:
+        # Nor is it likely that a fleet with an odd instance gets busier more slowly than its load.
+        middle = known.seen.request.target.utilization_percent.middle
+        busy = max(trial.observation.utilization_percent, 1.0)
+        most = min(most, trial.observation.offered_tps / count * middle / busy / SAFE_SHARE)
     saturation = known.seen.saturation_tps
     most *= SAFE_SHARE
     return most if saturation is None else min(most, SATURATION_SHARE * saturation)

@@ -48,6 +48,10 @@ OUT_OF_REACH_PERCENT = 1000.0
 LEAST_STEEPNESS = 0.05
 CLOSE = 1e-12
 
+#: A p99 of fewer requests is the slowest of them.
+FEW_REQUESTS = 100
+EULER = 0.5772156649
+
 NORMAL = NormalDist()
 
 Matrix = list[list[float]]
@@ -166,28 +170,25 @@ class LatencyPoint:
 
 
 #: Prior mean and standard deviation of the exponent with which latency grows as load nears 1.
-GROWTH_PRIOR = (0.7, 1.5)
+GROWTH_PRIOR = (0.6, 0.6)
 #: Prior mean and standard deviation of a fleet's latency over one instance's, logarithmic.
 FLEET_LATENCY_PRIOR = (0.04, 0.04)
 #: Standard deviation of what all latencies of one load test have in common, relative.
 COMMON_LATENCY_NOISE = 0.002
-#: The neighbourhood that speaks for a load reaches to this many points, and is at least and at
-#: most so wide, in units of -log(1 - load).
-NEIGHBOURS = 4
-NARROWEST = 0.03
-WIDEST = 0.2
-#: Least weight of a point, however far its load.
-FAR = 1e-3
-#: Model error of the local line, relative.
-LATENCY_MODEL_ERROR = 0.002
+#: The same of half the second derivative, and what the third adds at a distance of 1, relative.
+CURVATURE_PRIOR = (0.2, 0.4)
+REMAINDER = 2.0
+#: Model error of the parabola, relative.
+LATENCY_MODEL_ERROR = 0.004
 
 
 def latency_at(points: Sequence[LatencyPoint], load: float, instances: int) -> tuple[float, float]:
     """Latency at a load, and its standard error.
 
     A queue's latency grows like 1 / (1 - load), so the logarithm of latency is close to a line
-    over -log(1 - load). The line is fitted locally (Cleveland, 1979): points count the less the
-    farther their load is from the one in question.
+    over -log(1 - load). A parabola is fitted around the load in question; what it lacks grows with
+    the cube of the distance, and counts as noise of a point. So the nearest points speak where they
+    are sure, and more of them where they are not.
 
     Args:
         points: At least one.
@@ -197,26 +198,27 @@ def latency_at(points: Sequence[LatencyPoint], load: float, instances: int) -> t
     Returns:
         Latency in milliseconds, and its standard error, relative.
     """
-    at = _queueing(load)
-    distances = [_queueing(point.load) - at for point in points]
-    reach = sorted(abs(distance) for distance in distances)[:NEIGHBOURS][-1]
-    width = min(max(reach, NARROWEST), WIDEST)
+    seen = [_queueing(point.load) for point in points]
+    at = max(_queueing(load), min(seen))
+    distances = [each - at for each in seen]
     mean, covariance, _, _ = _regress(
         rows=[
-            (1.0, distance, 1 / instances - 1 / point.instances)
+            (1.0, distance, distance**2, 1 / instances - 1 / point.instances)
             for point, distance in zip(points, distances, strict=True)
         ],
         values=[math.log(point.latency_ms) for point in points],
         noises=[
-            math.hypot(point.noise, LATENCY_MODEL_ERROR)
-            / math.sqrt(math.exp(-0.5 * (distance / width) ** 2) + FAR)
+            math.hypot(point.noise, LATENCY_MODEL_ERROR, REMAINDER * abs(distance) ** 3)
             for point, distance in zip(points, distances, strict=True)
         ],
         groups=[point.load_test for point in points],
-        priors=(UNKNOWN, GROWTH_PRIOR, FLEET_LATENCY_PRIOR),
+        priors=(UNKNOWN, GROWTH_PRIOR, CURVATURE_PRIOR, FLEET_LATENCY_PRIOR),
         common=COMMON_LATENCY_NOISE,
     )
-    return math.exp(mean[0]), math.sqrt(covariance[0][0])
+    # Under the lowest load that was seen, a straight line, which does not rise again.
+    under = _queueing(load) - at
+    error = covariance[0][0] + 2 * under * covariance[0][1] + under**2 * covariance[1][1]
+    return math.exp(mean[0] + under * max(mean[1], 0.0)), math.sqrt(max(error, 0.0))
 
 
 def p99_noise(p50_ms: float, p99_ms: float, p90_ms: float | None = None) -> float:
@@ -237,6 +239,19 @@ def p99_noise(p50_ms: float, p99_ms: float, p90_ms: float | None = None) -> floa
         sigma = math.log(p99_ms / lower) / (at - NORMAL.inv_cdf(below))
         scale = max(scale, 0.01 * sigma / NORMAL.pdf(at))
     return math.sqrt(0.99 / 0.01) * scale
+
+
+def p99_of_few(p90_ms: float, p99_ms: float, requests: int) -> float:
+    """What a p99 of so few requests that it is the slowest of them says of the true one.
+
+    The slowest of N is on average as far up an exponential tail as the harmonic number of N
+    (Renyi, On the theory of order statistics, 1953), which is less than a p99 for N up to 56.
+    """
+    if requests >= FEW_REQUESTS or requests < 2 or p90_ms >= p99_ms:
+        return p99_ms
+    reached = math.log(requests) + EULER + 0.5 / requests
+    p90 = math.log(10)
+    return p90_ms + (p99_ms - p90_ms) * (math.log(100) - p90) / max(reached - p90, 0.5)
 
 
 def pooled_noise(assumed: float, scatter: Sequence[tuple[float, int]]) -> float:

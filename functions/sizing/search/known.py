@@ -91,15 +91,20 @@ def _accepted(
         count
         for count in serving
         if count in earlier
-        or predicted.probability_to_serve(count) >= _sureness(predicted, count, prior_count)
+        or predicted.probability_to_serve(count) >= sureness(predicted, count, prior_count)
     )
 
 
-def _sureness(predicted: Prediction, count: int, prior_count: int | None) -> float:
-    """Probability asked for: more where one instance more would be in the band as well."""
+def sureness(predicted: Prediction, count: int, prior_count: int | None = None) -> float:
+    """Probability to serve that is asked for of a count that was seen to.
+
+    More where one instance more would be in the band as well, or where noise decides between the
+    two: then the doubt costs little to remove.
+    """
     if count == prior_count:
         return SURENESS
     band = predicted.seen.request.target.utilization_percent
     if predicted.utilization_at(count + 1) >= CLEARLY * band.min:
         return SURENESS_IN_BAND
-    return SURENESS
+    told = predicted.tells_apart(count, count + 1)
+    return told * SURENESS + (1 - told) * SURENESS_IN_BAND

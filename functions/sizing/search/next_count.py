@@ -29,20 +29,24 @@ from sizing.search.answer import (
     verified,
     why_not_fewer,
 )
-from sizing.search.known import CLEARLY, Known
-from sizing.search.prediction import LIKELY, OUT_OF_QUESTION, Prediction
+from sizing.search.known import CLEARLY, Known, sureness
+from sizing.search.prediction import LIKELY, OUT_OF_QUESTION
 from sizing.search.rates import baseline_plan, first_plan, verification_plan
 from sizing.search.seen import is_full_target
 
 #: Expected saving, as a share of the instances, that is worth another load test where the count
-#: lies in the band already; and where it lies under it, so that the smallest count is the answer.
+#: lies in the band already; where it lies under it, so that the smallest count is the answer; and
+#: there, where noise decides between a count and the next.
 WORTH_A_LOAD_TEST = 0.065
-WORTH_LEAVING_NO_DOUBT = 0.005
+WORTH_LEAVING_NO_DOUBT = 0.014
+WORTH_IN_NOISE = 0.055
+#: Instances in the band that may be too many, as a share, for a load test less.
+EXCHANGE = 0.5
 #: Least stride upwards, as a share of the largest count that failed, by how many have failed:
 #: where prediction falls short again and again, it is no longer followed.
 STRIDES = (0.0, 0.0, 0.06, 0.15, 0.4)
-#: Least probability to serve the target at which a smaller count is tried.
-LEAST_CHANCE = 0.35
+#: Least probability to be accepted at which a smaller count is tried.
+LEAST_CHANCE = 0.4
 #: Load tests of a candidate after which a count that serves is not bettered any more: where
 #: latency hardly depends on the count, one smaller count after the other looks likely.
 ENOUGH_LOAD_TESTS = 6
@@ -52,6 +56,8 @@ LEAST_SHARE_OF_SEEN = 0.7
 DOUBTFUL_ERRORS = 0.25
 #: How often a load test is repeated for the same reason.
 REPEATS_WHEN_INVALID = 1
+#: A burst that ends like this may have met a stall, or an endpoint that was not up yet.
+NOTHING_SUCCEEDED = "NothingSucceeded"
 REPEATS_WHEN_CLIENT_LIMITED = 3
 
 
@@ -77,12 +83,15 @@ def candidate_state(sizing: Sizing, known: Known, driven: float | None) -> Candi
         known: What is known of the candidate.
         driven: Rate that a worker's vCPU was seen to drive, per second; None if none was.
     """
+    repeated = _repeated(sizing, known, driven) if known.seen.records else None
+    if repeated is not None:
+        return repeated
     if known.seen.failure is not None and known.least_good is None:
         reason = f"{known.seen.failure.error}: {known.seen.failure.cause or 'no cause given'}"
         return closed(known, CandidateStatus.FAILED, reason)
     if not known.seen.records:
         return _open(known, first_plan(sizing, known), None)
-    return _repeated(sizing, known, driven) or _searched(sizing, known, driven)
+    return _searched(sizing, known, driven)
 
 
 def _open(known: Known, plan: LoadTestPlan, count: int | None) -> Open:
@@ -114,7 +123,8 @@ def _repeated(sizing: Sizing, known: Known, driven: float | None) -> CandidateSt
     ]
     useful = [seen for seen in needed if usable(seen)]
     doubtful = _doubtful(known) if last.purpose is Purpose.VERIFY and len(alike) == 1 else None
-    if last.error is not None or (useful and doubtful is None):
+    broke = NOTHING_SUCCEEDED in (last.error, (last.cause or "").partition(":")[0])
+    if not broke and (last.error is not None or (useful and doubtful is None)):
         return None
     limited = [seen for seen in needed if seen.client_limited is not None]
     if limited:
@@ -130,6 +140,7 @@ def _repeated(sizing: Sizing, known: Known, driven: float | None) -> CandidateSt
         workers = last.workers
     else:
         invalid = next((seen.invalid for seen in needed if seen.invalid), "no step was measured")
+        invalid = last.cause or invalid
         why = f"the measurement was not valid ({invalid})"
         allowed = REPEATS_WHEN_INVALID
         workers = last.workers
@@ -229,37 +240,48 @@ def _hopeless(known: Known) -> tuple[str, str] | None:
     return None
 
 
-def _likeliest_last(known: Known, bad: int) -> int | None:
-    """The count over ``bad`` whose load test is likeliest to be the last; None if none serves.
+def _likeliest_last(known: Known, bad: int, good: int | None = None) -> int | None:
+    """The count between ``bad`` and ``good`` whose load test is likeliest to be the last.
+
+    None if none is expected to serve.
 
     It is the last if the count serves the target and no smaller one is worth another load test:
     the smallest where no count is in the band, and within a few percent of it elsewhere.
     """
-    start = known.prediction.smallest_count(-LIKELY, above=bad)
-    end = known.prediction.smallest_count(OUT_OF_QUESTION, above=bad)
-    if start is None or end is None:
-        return known.prediction.smallest_count(0.0, above=bad)
+    likely = known.prediction.smallest_count(0.0, above=bad)
+    if likely is None:
+        return None
+    start = known.prediction.smallest_count(-LIKELY, above=bad) or likely
+    end = known.prediction.smallest_count(OUT_OF_QUESTION, above=bad) or likely
     band = known.seen.request.target.utilization_percent
-
-    def chance(count: int) -> float:
+    best, most, surplus = None, -math.inf, 0.0
+    for count in range(start, min(end + 1, good or end + 1)):
         in_band = known.prediction.utilization_at(count) >= band.min
-        worth = _worth_a_load_test(known.prediction, count, in_band=in_band)
-        fewer = count - (math.floor(worth * count) + 1)
-        smaller = known.prediction.probability_to_serve(fewer) if fewer > bad else 0.0
-        return known.prediction.probability_to_serve(count) - smaller
+        fewer = count - (math.floor(_worth(known, count, in_band=in_band) * count) + 1)
+        smaller = _chance(known, fewer) if fewer > bad else 0.0
+        chance = _chance(known, count)
+        last = chance - smaller - surplus
+        if last > most:
+            best, most = count, last
+        surplus += chance / count / EXCHANGE if in_band else 0.0
+    return best
 
-    return max(range(start, end + 1), key=chance)
+
+def _chance(known: Known, count: int) -> float:
+    """Probability that a load test at a count lets it be accepted."""
+    sure = sureness(known.prediction, count, known.prior_count)
+    return known.prediction.probability_to_show(count, sure)
 
 
-def _worth_a_load_test(predicted: Prediction, count: int, *, in_band: bool) -> float:
+def _worth(known: Known, count: int, *, in_band: bool) -> float:
     """The least expected saving, as a share of a count's instances, that another one is for.
 
     More where noise would decide between the count and the next.
     """
-    if in_band:
-        return WORTH_A_LOAD_TEST
-    tells = predicted.tells_apart(max(count - 1, 1), count)
-    return min(WORTH_LEAVING_NO_DOUBT / max(tells, WORTH_LEAVING_NO_DOUBT), WORTH_A_LOAD_TEST)
+    told = 0.0 if in_band else known.prediction.tells_apart(max(count - 1, 1), count)
+    return told * WORTH_LEAVING_NO_DOUBT + (1 - told) * (
+        WORTH_A_LOAD_TEST if in_band else WORTH_IN_NOISE
+    )
 
 
 def _in_strides(known: Known, predicted: int, most: int) -> int:
@@ -276,23 +298,21 @@ def _in_strides(known: Known, predicted: int, most: int) -> int:
 
 
 def _worth_trying(known: Known, good: int) -> int | None:
-    """The smaller count with the largest expected saving; None if none is worth a load test.
+    """A smaller count that is worth another load test; None if none is.
 
-    The expected saving is the share of the instances saved, times the probability that the
+    That takes an expected saving: the share of the instances saved, times the probability that the
     count serves the target, which must not be small: far from what was seen it is a guess.
     """
     seen = known.seen.trials[good].observation
     band = known.seen.request.target.utilization_percent
     in_band = seen.utilization_percent >= band.min * CLEARLY
-    worth = _worth_a_load_test(known.prediction, good, in_band=in_band)
-    best = None
+    worth = _worth(known, good, in_band=in_band)
     if len(known.seen.records) >= ENOUGH_LOAD_TESTS:
         return None
     for count in range(good - 1, known.most_bad, -1):
-        probability = known.prediction.probability_to_serve(count)
-        if probability < LEAST_CHANCE:
+        chance = _chance(known, count)
+        if chance < LEAST_CHANCE:
             break
-        saving = probability * (good - count) / good
-        if saving > worth:
-            best, worth = count, saving
-    return best
+        if chance * (good - count) / good > worth:
+            return _likeliest_last(known, known.most_bad, good) or count
+    return None

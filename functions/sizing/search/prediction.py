@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass, replace
 
 from sizing.load_test.verdict import USED_UP_PERCENT
@@ -144,6 +145,43 @@ class Prediction:
     def probability_to_serve(self, instances: int) -> float:
         """Probability that a count serves the target, as far as noise leaves it open."""
         return math.prod(_normal(room) for room in self._room(instances).values())
+
+    def probability_to_show(self, instances: int, sureness: float) -> float:
+        """Probability that a load test at a count makes it so sure that it serves the target.
+
+        Args:
+            instances: The count.
+            sureness: The probability to serve that is asked for after the load test.
+        """
+        asked = fit.NORMAL.inv_cdf(sureness)
+        probability = 1.0
+        for name, room in self._room(instances).items():
+            if math.isinf(room):
+                probability *= _normal(room)
+                continue
+            before, noise = self._error_of(name, instances), self._noise_of(name, instances)
+            left = 1 / math.hypot(1.0, before / max(noise, LEAST_GROWTH))
+            # What will be known then is spread by what is unknown now, less what still will be.
+            probability *= _normal((room - asked * left) / math.sqrt(1 - left**2))
+        return probability
+
+    def _error_of(self, name: str, instances: int) -> float:
+        """Standard error of what is predicted of a count, relative."""
+        latency = self.latency_at(instances) if name == "latency" else None
+        if latency is not None:
+            return latency[1]
+        return self.utilization.error_at(min(self.utilization_at(instances), 100.0), instances)
+
+    def _noise_of(self, name: str, instances: int) -> float:
+        """The same of what a load test at a count would show."""
+        measurement, held = self.seen.request.measurement, self.steps_to_hold(instances)
+        if name == "latency":
+            requests = self._target_tps * measurement.steady_seconds * held
+            return math.hypot(
+                self.latency_noise / math.sqrt(max(requests, 1.0)), fit.COMMON_LATENCY_NOISE
+            )
+        samples = instances * held * measurement.steady_seconds / measurement.metric_period_seconds
+        return math.hypot(self.sample_noise / math.sqrt(samples), fit.COMMON_NOISE)
 
     def binding(self, instances: int) -> list[str]:
         """What is predicted to keep a count from serving the target; empty if nothing does."""
@@ -331,42 +369,71 @@ def _utilization_point(
 
 
 def _latency_noise(seen: Seen) -> float:
+    """Relative error of a p99, times the root of the requests it rests on.
+
+    By the tails that were seen, by the scatter of periods, of which each has a p99 of its own only
+    where it has requests enough, and by that of steps at the same rate.
+    """
+    period = seen.request.measurement.metric_period_seconds
     published = [
         (step.observation, step.observation.model_latency_ms.p99)
         for step in seen.steps
         if step.observation.model_latency_ms.p99 and not (step.slow or step.cold)
     ]
-    return fit.pooled_noise(
-        max(
-            (
-                fit.p99_noise(each.model_latency_ms.p50 or 0.0, p99, each.model_latency_ms.p90)
-                for each, p99 in published
-            ),
-            default=0.0,
-        ),
-        [
-            (each.model_latency_p99_standard_error / p99, each.invocations)
-            for each, p99 in published
-            if each.model_latency_p99_standard_error is not None
-        ],
+    total = sum(each.invocations for each, _ in published)
+    squares = sum(
+        each.invocations
+        * fit.p99_noise(each.model_latency_ms.p50 or 0.0, p99, each.model_latency_ms.p90) ** 2
+        for each, p99 in published
     )
+    scatter = [
+        (each.model_latency_p99_standard_error / p99, each.invocations)
+        for each, p99 in published
+        if each.model_latency_p99_standard_error is not None
+        and each.invocations * period >= fit.FEW_REQUESTS * (each.window.end - each.window.start)
+    ]
+    held: dict[tuple[int, float], list[tuple[float, int]]] = {}
+    for step in seen.steps:
+        each = step.observation
+        if each.model_latency_ms.p99 and not (step.slow or step.cold):
+            alike = held.setdefault((step.load_test, each.offered_tps), [])
+            alike.append((math.log(each.model_latency_ms.p99), each.invocations))
+    for alike in held.values():
+        if len(alike) > 2:
+            deviation = statistics.stdev(p99 for p99, _ in alike)
+            scatter += [(deviation, requests) for _, requests in alike[1:]]
+    return fit.pooled_noise(math.sqrt(squares / max(total, 1)), scatter)
 
 
 def _latency_points(
     seen: Seen, utilization: fit.UtilizationFit, noise: float, cold: tuple[float, float]
 ) -> tuple[fit.LatencyPoint, ...]:
     return tuple(
-        fit.LatencyPoint(
-            load=_load(seen, utilization, step.tps_per_instance),
-            latency_ms=step.observation.model_latency_ms.p99,
-            instances=step.instances,
-            load_test=step.load_test,
-            noise=math.hypot(
-                noise / math.sqrt(max(step.observation.invocations, 1)), _warm_up(step, cold)
-            ),
-        )
+        _latency_point(seen, utilization, step, step.observation.model_latency_ms.p99, noise, cold)
         for step in seen.steps
         if step.observation.model_latency_ms.p99 and not step.fails and not (step.slow or step.cold)
+    )
+
+
+def _latency_point(
+    seen: Seen,
+    utilization: fit.UtilizationFit,
+    step: Step,
+    p99: float,
+    noise: float,
+    cold: tuple[float, float],
+) -> fit.LatencyPoint:
+    latency, requests = step.observation.model_latency_ms, max(step.observation.invocations, 1)
+    sampling = noise / math.sqrt(requests)
+    if latency.p90 is not None:
+        p99 = fit.p99_of_few(latency.p90, p99, requests)
+    return fit.LatencyPoint(
+        load=_load(seen, utilization, step.tps_per_instance),
+        # What is fitted is its logarithm, the mean of which is lower by half the variance.
+        latency_ms=p99 * math.exp(min(sampling, 1.0) ** 2 / 2),
+        instances=step.instances,
+        load_test=step.load_test,
+        noise=math.hypot(sampling, _warm_up(step, cold)),
     )
 
 

@@ -29,6 +29,8 @@ LEAST_MAX_CONCURRENCY = 128
 WARM_UP_STEPS = 2
 #: Largest ratio between the rates of neighbouring steps, but for counts under five.
 WIDEST_STEP = 1.25
+#: Neighbours either way at the most.
+MOST_STEPS_ASIDE = 2
 
 
 def first_plan(sizing: Sizing, known: Known) -> LoadTestPlan:
@@ -95,18 +97,13 @@ def verification_plan(
     fewer, more = _neighbours(known, count)
     predicted = known.predicted
     held = 1 if predicted is None else predicted.steps_to_hold(count)
-    rates = [target] * held
-    if more is not None:
-        rates.insert(0, target * count / more)
+    rates = [target * count / each for each in reversed(more)] + [target] * held
     if known.seen.starts_cold and count > most_before(known):
         rates = [target] * WARM_UP_STEPS + rates
-    if fewer is not None and predicted is not None:
-        if fewer < count - 1 and predicted.latency_is_open(count):
-            # Latency bends: a line to the farther neighbour would miss the nearer one.
-            rates.append(target * count / (count - 1))
-        rates.append(target * count / fewer)
-    elif fewer is not None:
-        rates.append(target * count / fewer)
+    if fewer and fewer[0] < count - 1 and predicted and predicted.latency_is_open(count):
+        # Latency bends: a line to the farther neighbour would miss the nearer one.
+        fewer.insert(0, count - 1)
+    rates += [target * count / each for each in fewer]
     if predicted is not None:
         rates += [rate for rate in _above(predicted, target, count) if rate > rates[-1]]
     fleet = plan_fleet(sizing.request, max(rates), driven, at_least=at_least)
@@ -145,22 +142,25 @@ def _above(predicted: Prediction, target: float, count: int) -> list[float]:
     return sorted(rates)
 
 
-def _neighbours(known: Known, count: int) -> tuple[int | None, int | None]:
-    """A smaller and a larger count whose load a load test at ``count`` should show as well.
+def _neighbours(known: Known, count: int) -> tuple[list[int], list[int]]:
+    """Smaller and larger counts whose load a load test at ``count`` should show as well.
 
-    They are the next counts, or the ends of the range in which the answer is expected, so that
-    whatever the count shows, the next decision rests on interpolation. A neighbour whose fate
+    They are the next counts, or reach to the ends of the range in which the answer is expected, so
+    that whatever the count shows, the next decision rests on interpolation. A neighbour whose fate
     is beyond question is left out: its step would take time and tell nothing.
     """
     predicted = known.predicted
     if predicted is None:
-        return (count - 1 if count > 1 else None), count + 1
-    more: int | None = None
+        return ([count - 1] if count > 1 else []), [count + 1]
+    more: list[int] = []
     if not predicted.predicted_to_serve(count, OUT_OF_QUESTION):
-        likely = predicted.smallest_count(LIKELY, above=count)
-        more = min(likely or count + 1, math.ceil(count * WIDEST_STEP))
-    fewer: int | None = None
+        likely = predicted.smallest_count(LIKELY, above=count) or count + 1
+        while len(more) < MOST_STEPS_ASIDE and (more or [count])[-1] < likely:
+            more.append(min(likely, math.ceil((more or [count])[-1] * WIDEST_STEP)))
+    fewer: list[int] = []
     if count - 1 > known.most_bad and predicted.predicted_to_serve(count - 1, -OUT_OF_QUESTION):
-        likely = predicted.smallest_count(-LIKELY)
-        fewer = max(min(likely or count, count - 1), math.floor(count / WIDEST_STEP), 1)
+        likely = min(predicted.smallest_count(-LIKELY, above=known.most_bad) or count, count - 1)
+        while len(fewer) < MOST_STEPS_ASIDE and (fewer or [count])[-1] > likely:
+            least = max(math.floor((fewer or [count])[-1] / WIDEST_STEP), 1)
+            fewer.append(max(likely, least))
     return fewer, more

@@ -25,7 +25,7 @@ from sizing.load_test.verdict import (
     verdict,
 )
 from sizing.request.request import Request, Target
-from sizing.search.fit import p99_noise
+from sizing.search.fit import FEW_REQUESTS, p99_noise
 
 #: Memory this full while requests fail is why they do, percent.
 EXHAUSTED_PERCENT = 95.0
@@ -149,8 +149,8 @@ class Seen:
 
     @property
     def failure(self) -> LoadTestRecord | None:
-        """The load test that could not be run; None if all could."""
-        return next((record for record in self.records if record.error is not None), None)
+        """The latest load test, if it could not be run."""
+        return next((each for each in self.records[-1:] if each.error is not None), None)
 
     @property
     def resource(self) -> str:
@@ -358,10 +358,10 @@ def _much_slower(seen: Observation, other: Observation) -> bool:
     p99, faster = seen.model_latency_ms.p99, other.model_latency_ms.p99
     if not p99 or not faster or p99 <= STALLED_FACTOR * faster:
         return False
+    if min(seen.invocations, other.invocations) < FEW_REQUESTS:
+        return False
     noise = p99_noise(other.model_latency_ms.p50 or 0.0, faster, other.model_latency_ms.p90)
-    error = noise * math.hypot(
-        1 / math.sqrt(max(seen.invocations, 1)), 1 / math.sqrt(max(other.invocations, 1))
-    )
+    error = noise * math.hypot(1 / math.sqrt(seen.invocations), 1 / math.sqrt(other.invocations))
     return math.log(p99 / faster) > STALLED_ERRORS * error
 
 

@@ -300,3 +300,48 @@ def test_one_step_over_the_limit_in_thousands_decides():
     decided = next_load_test(sizing, [*history, judge(sizing, spoilt)])
     assert isinstance(decided, LoadTestPlan)
     assert decided.instance_count > plan.instance_count
+
+
+class TestABurstInWhichNothingSucceeded:
+    """A stall of a few seconds, or an endpoint that is not up yet, does that."""
+
+    def test_is_run_once_more(self):
+        runs = []
+
+        def once(record):
+            runs.append(record)
+            return broken(record) if len(runs) == 1 else record
+
+        outcome, plans = sized(500, ExactEndpoint(100), once)
+        assert counts(plans) == [1, 1, 8]
+        assert "no request of the burst succeeded" in plans[1].reason
+        assert outcome.instance_count == 8
+
+    def test_twice_fails_the_candidate(self):
+        answer, plans = search(sizing_for(500), ExactEndpoint(100), broken)
+        assert answer.status is Status.FAILED
+        assert counts(plans) == [1, 1]
+
+
+def broken(record: LoadTestRecord) -> LoadTestRecord:
+    cause = "NothingSucceeded: no request of the burst succeeded: timeout"
+    return record.model_copy(update={"error": "LoadTestFailed", "cause": cause, "observations": ()})
+
+
+def test_a_fleet_that_gets_busier_than_its_parts_sets_what_autoscaling_holds():
+    # Two instances show a fifth more utilization than the one of the baseline did.
+    def busier(record: LoadTestRecord) -> LoadTestRecord:
+        if record.purpose is Purpose.BASELINE:
+            return record
+        return record.model_copy(
+            update={
+                "observations": tuple(
+                    seen.model_copy(update={"utilization_percent": 1.2 * seen.utilization_percent})
+                    for seen in record.observations
+                )
+            }
+        )
+
+    outcome, _ = sized(80, ExactEndpoint(100), busier)
+    assert outcome.instance_count == 2
+    assert tracked_tps(outcome) <= 40 * 65 / 48 * 1.001

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from random import Random
+from statistics import fmean
 
 import pytest
 
@@ -124,3 +125,27 @@ class TestNoise:
         seen = [(0.04 / math.sqrt(6), 6)] * 20
         assert fit.pooled_noise(0.02, seen) == pytest.approx(0.04, rel=0.05)
         assert fit.pooled_noise(0.02, []) == 0.02
+
+
+@pytest.mark.parametrize("requests", [20, 30, 50])
+def test_the_slowest_of_few_is_raised_to_the_p99_of_an_exponential_tail(requests):
+    random = Random(1)
+    found = []
+    for _ in range(4000):
+        latencies = sorted(random.expovariate(1.0) for _ in range(requests))
+        # The quantiles themselves would be ln 10 and ln 100.
+        found.append(fit.p99_of_few(math.log(10), latencies[-1], requests))
+    assert fmean(found) == pytest.approx(math.log(100), rel=0.03)
+
+
+def test_a_p99_of_many_is_left_alone():
+    assert fit.p99_of_few(10.0, 20.0, 100) == 20.0
+
+
+def test_latency_does_not_rise_again_under_the_lowest_load_that_was_seen():
+    points = [
+        fit.LatencyPoint(load=load, latency_ms=latency, instances=1, load_test=0, noise=0.01)
+        for load, latency in ((0.5, 100.0), (0.65, 101.0), (0.8, 140.0), (0.9, 220.0))
+    ]
+    falling = [fit.latency_at(points, load, 1)[0] for load in (0.5, 0.3, 0.1, 0.01)]
+    assert falling == sorted(falling, reverse=True)
