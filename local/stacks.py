@@ -5,11 +5,11 @@ moto's own would need libraries of a dozen services that nothing here uses.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import parse_qs
-from xml.sax.saxutils import escape
 
 from moto import backends
 
@@ -39,7 +39,7 @@ def _answer(stack: Stack) -> Callable[..., tuple[int, Mapping[str, str], str]]:
             return _refusal("ValidationError", f"Stack with id {name} does not exist")
         outputs = "".join(
             f"<member><OutputKey>{key}</OutputKey>"
-            f"<OutputValue>{escape(value)}</OutputValue></member>"
+            f"<OutputValue>{html.escape(value)}</OutputValue></member>"
             for key, value in stack.outputs().items()
         )
         return (
@@ -60,5 +60,5 @@ def _refusal(code: str, message: str) -> tuple[int, dict[str, str], str]:
         400,
         {},
         f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code>"
-        f"<Message>{escape(message)}</Message></Error></ErrorResponse>",
+        f"<Message>{html.escape(message)}</Message></Error></ErrorResponse>",
     )
