@@ -334,7 +334,7 @@ class FaultyStack:
         if run.measured == _LOOKS_IN_3_MINUTES + 1:
             for datum in run.held:
                 self.stack.put(run.spec, datum)
-        if run.measured == _LOOKS_IN_4_MINUTES + 1 and not run.held:
+        if run.measured == _LOOKS_IN_4_MINUTES + 1 and run.altered and not run.held:
             self._end_earlier(run, LONGEST_DELAY_SECONDS)
 
     def _end_earlier(self, run: Run, seconds: float) -> None:
