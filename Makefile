@@ -6,6 +6,7 @@ PYTHON ?=
 VENV   := .venv
 DEPLOY := .venv-deploy
 CHECKOV := .venv-checkov
+JUDGE  := .venv-second-judge
 UV     := $(VENV)/bin/uv
 
 export UV_PYTHON_DOWNLOADS := never
@@ -54,19 +55,22 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.local
 	$(INSTALL) -r $<
 	@touch $@
 
-$(VENV)/.lint: requirements/lint.txt tools/asl-validator/package-lock.json $(VENV)/.test
+$(VENV)/.lint: requirements/lint.txt tools/asl-validator/package-lock.json tools/jsonata/package-lock.json $(VENV)/.test
 	$(INSTALL) -r $<
-	@cd tools/asl-validator && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm ci --silent --no-audit --no-fund
+	@for tool in asl-validator jsonata; do \
+	    PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm ci --prefix tools/$$tool --silent --no-audit --no-fund || exit; \
+	done
 	@touch $@
 
 # Environments of their own, for tools that pin what others need newer.
-$(DEPLOY)/.deploy $(CHECKOV)/.checkov: $(VENV)/.uv
+$(DEPLOY)/.deploy $(CHECKOV)/.checkov $(JUDGE)/.second-judge: $(VENV)/.uv
 	@echo "installing $(filter %.txt,$^)"
 	@$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python $(@D)
 	@$(UV) pip install --quiet --python $(@D)/bin/python --require-hashes --only-binary :all: -r $(filter %.txt,$^)
 	@touch $@
 $(DEPLOY)/.deploy: requirements/deploy.txt
 $(CHECKOV)/.checkov: requirements/checkov.txt
+$(JUDGE)/.second-judge: requirements/second_judge.txt
 
 .PHONY: install install-test install-lint
 install: $(VENV)/.local ## the command endpoint-sizer, into .venv/bin
@@ -123,6 +127,11 @@ deploy: build $(VENV)/.local ## build and deploy; asks for the parameters the fi
 	@guided=; [ -f $(ANSWERS) ] || { cp samconfig.toml $(ANSWERS); guided=--guided; }; \
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(DEPLOY)/bin/sam deploy $$guided --config-file "$(CURDIR)/$(ANSWERS)" $(ARGS) \
 	    || { status=$$?; ! cmp -s samconfig.toml $(ANSWERS) || rm $(ANSWERS); exit $$status; }
+
+.PHONY: second-judge
+second-judge: $(VENV)/.lint $(DEPLOY)/.deploy $(JUDGE)/.second-judge ## deploy to an emulator of others, and compare
+	@exec $(VENV)/bin/python -m tests.second_judge --sam $(DEPLOY)/bin/sam --python $(JUDGE)/bin/python \
+	    --node $(VENV)/bin/node
 
 # --- Benchmarks --------------------------------------------------------------------------------
 
@@ -187,7 +196,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 lock: $(VENV)/.uv ## write requirements/*.txt anew from *.in; UPGRADE=1 takes newer versions
 	@set -e; \
 	lock() { name=$$1; shift; $(COMPILE) requirements/$$name.in "$$@" -o requirements/$$name.txt; }; \
-	for each in uv deploy checkov docs release real step_functions_sdk; do lock $$each; done; \
+	for each in uv deploy checkov second_judge docs release real step_functions_sdk; do lock $$each; done; \
 	lock test pyproject.toml; \
 	for each in functions locust sagemaker; do lock $$each -c requirements/test.txt; done; \
 	for each in local lint plot browser; do lock $$each pyproject.toml -c requirements/test.txt; done
@@ -213,5 +222,5 @@ sdk-fields: $(VENV)/.uv ## make the list of what Step Functions' SDK knows anew,
 
 .PHONY: clean
 clean: ## remove environments, builds, results and caches
-	@rm -rf $(VENV) $(DEPLOY) $(CHECKOV) $(SAGEMAKER) $(SDK_FIELDS) .venv-real tools/asl-validator/node_modules .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(DEPLOY) $(CHECKOV) $(JUDGE) $(SAGEMAKER) $(SDK_FIELDS) .venv-real tools/*/node_modules .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -99,7 +99,8 @@ class Tasks:
 
     def __init__(self, image: Image, *, environment: Mapping[str, str], logs: Path) -> None:
         self._image = image
-        self._environment = dict(environment)
+        #: What the tasks that are started from now on get.
+        self.environment = dict(environment)
         self._logs = logs
         self._lock = threading.Lock()
         self._tasks: dict[str, Task] = {}
@@ -167,7 +168,7 @@ class Tasks:
         with self._lock:  # a generator runs for one thread at a time
             address = next(self._addresses)
         environment = {
-            **self._environment,
+            **self.environment,
             **self._image.environment,
             **self._metadata.environment(task_id),
             **_pairs(container.get("environment")),

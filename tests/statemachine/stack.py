@@ -360,11 +360,13 @@ class StackUnderTest:
             entered.append(details["stateEnteredEventDetails"]["name"])
         is_load_test = "-load-test:" in event.execution_arn
         if is_load_test and "executionStartedEventDetails" in details and not self.metrics_missing:
-            given = json.loads(details["executionStartedEventDetails"]["input"])
-            if "endpoint_name" in given.get("spec", {}):
-                self._put_metrics(given["spec"])
+            self.leave_metrics(json.loads(details["executionStartedEventDetails"]["input"]))
 
-    def _put_metrics(self, spec: Mapping[str, Any]) -> None:
+    def leave_metrics(self, given: Mapping[str, Any]) -> None:
+        """Store the metrics that a load test leaves, by its input."""
+        spec = given.get("spec", {})
+        if "endpoint_name" not in spec:
+            return
         for datum in self.alter_metrics(spec, self._metrics(spec)):
             self.put(spec, datum)
 
