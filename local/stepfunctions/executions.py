@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +26,10 @@ from moto.stepfunctions.parser.asl.eval.program_state import (
     ProgramTimedOut,
 )
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
-from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication
+from moto.stepfunctions.parser.backend.execution import (
+    BaseExecutionWorkerCommunication,
+    Execution,
+)
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 from moto.stepfunctions.responses import StepFunctionResponse
@@ -34,6 +38,9 @@ from local.history_event import HistoryEvent
 from local.patches import Patch
 from local.stepfunctions import limits
 from local.stepfunctions.limits import check_execution_input
+
+#: How often it is looked whether an execution has begun.
+_LOOK_SECONDS: Final = 0.002
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ def patches(
     yield Patch(AmazonStateLanguageParser, "parse", staticmethod(_parsed_once))
     yield Patch(StepFunctionsParserBackend, "start_execution", _start_named_execution)
     yield Patch(StepFunctionResponse, "get_execution_history", _history_page)
+    yield Patch(Execution, "stop", _stop_once_begun)
     yield Patch(Environment, "set_error", _set_error_unless_stopped)
     yield Patch(ExecutionWorker, "_get_evaluation_environment", _environment_with_name)
     yield Patch(EventManager, "_publish_history_event", partialmethod(_publish, on_event))
@@ -100,6 +108,19 @@ def _history_page(self: Any) -> ActionResult:
     end = start + int(wanted or _MOST_EVENTS)
     more = {"nextToken": str(end)} if end < len(events) else {}
     return ActionResult({"events": events[start:end], **more})
+
+
+_stop = vars(Execution)["stop"]
+
+
+def _stop_once_begun(self: Any, *arguments: Any, **named: Any) -> None:
+    """moto loses a stop that comes before the execution's thread has entered its first state."""
+    while self.exec_status is ExecutionStatus.RUNNING:
+        env = self.exec_worker and self.exec_worker.env
+        if env is not None and env._program_state is not None:
+            break
+        time.sleep(_LOOK_SECONDS)
+    _stop(self, *arguments, **named)
 
 
 _set_error = vars(Environment)["set_error"]

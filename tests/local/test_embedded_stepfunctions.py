@@ -370,6 +370,7 @@ def test_stopping_an_execution_stops_its_jobs(stack: StackUnderTest) -> None:
     inner = start(stack, {"Run": run_task(stack, "slow", "leader")})
     machine = stack.aws.client("stepfunctions").describe_execution(executionArn=inner)
     stack.aws.client("stepfunctions").stop_execution(executionArn=inner)
+    assert stack.wait(inner).status == "ABORTED"  # however soon it was told
     arguments = {"StateMachineArn": machine["stateMachineArn"], "Input": {}}
     outer = start(stack, {"Nested": task("states:startExecution.sync:2", arguments)})
     deadline = time.monotonic() + 120

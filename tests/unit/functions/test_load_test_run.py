@@ -69,6 +69,7 @@ def test_files_tags_and_name_belong_to_the_sizing() -> None:
     assert given["tags"] == {
         "endpoint-sizer:sizing": SIZING_ID,
         "endpoint-sizer:execution": EXECUTION_ARN,
+        "endpoint-sizer:purpose": "sizing",
     }
     # The execution's name: at most 80 characters, without those that Step Functions refuses.
     assert re.fullmatch(r"[0-9a-z-]{1,80}", f"{SIZING_ID}-{load_test_id}")
