@@ -87,11 +87,11 @@ demo-real: $(VENV)/.local ## the same with a real model server, examples/real, w
 
 # --- Checks and build --------------------------------------------------------------------------
 
-# Three at once on two cores, as many tests wait. ARGS="-n 0" runs them one after the other. A run
+# Four at once on two cores, as many tests wait. ARGS="-n 0" runs them one after the other. A run
 # of all of them must cover what tests/conftest.py says.
 .PHONY: test
 test: $(VENV)/.test ## run all tests, and say what they cover; ARGS="-k name" goes to pytest
-	@exec $(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not examples and not browser" --cov --cov-report= $(ARGS)
+	@exec $(VENV)/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not examples and not browser" --cov --cov-report= $(ARGS)
 
 .PHONY: examples
 examples: $(VENV)/.test ## size examples/arithmetic/ under real load, side by side, and check the answers

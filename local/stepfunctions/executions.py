@@ -70,6 +70,7 @@ def patches(
     yield Patch(StepFunctionsParserBackend, "start_execution", _start_named_execution)
     yield Patch(StepFunctionResponse, "get_execution_history", _history_page)
     yield Patch(Execution, "stop", _stop_once_begun)
+    yield Patch(Environment, "next_state_name", _next_state_unless_over)
     yield Patch(Environment, "set_error", _set_error_unless_stopped)
     yield Patch(ExecutionWorker, "_get_evaluation_environment", _environment_with_name)
     yield Patch(EventManager, "_publish_history_event", partialmethod(_publish, on_event))
@@ -123,6 +124,16 @@ def _stop_once_begun(self: Any, *arguments: Any, **named: Any) -> None:
     _stop(self, *arguments, **named)
 
 
+_next_state = vars(Environment)["next_state_name"]
+
+
+def _go_on(self: Any, name: str) -> None:
+    """A branch may begin, or a state end, after its execution has: there is no next state then."""
+    if self._program_state is None or self.is_running():
+        _next_state.fset(self, name)
+
+
+_next_state_unless_over = property(_next_state.fget, _go_on)
 _set_error = vars(Environment)["set_error"]
 
 
