@@ -37,7 +37,7 @@ ON_ONE_STACK = [each for each in arithmetic_answers.names() if each != BY_COMMAN
 #: Between one start and the next, so that the load generators don't all start at once.
 APART_SECONDS = 1.5
 WAIT_SCALE = 0.2
-SECONDS = 400
+SECONDS = 900
 #: Load average for each CPU over which nothing can be measured here.
 BUSY_PER_CPU = 3.0
 #: What a sizing says when the machine under it was too busy to measure.
