@@ -22,7 +22,7 @@ from benchmarks.load.processes import LoadTestProcesses, run_load_test
 from benchmarks.load.scripted_server import ScriptedServer, always, answer, served_by
 from local.endpoint.behaviour import DEFAULT_MODELS_FILE, ModelBehaviour, load_models
 from local.endpoint.client import EndpointServer
-from local.endpoint.method import INSTANCE_TYPE, MODEL, Row, measure, wait_in_service
+from local.endpoint.method import INSTANCE_TYPE, MODEL, Row, measure, wait_for_status
 from local.endpoint.open_loop import offer
 
 #: A locustfile whose look at each answer takes a given CPU time.
@@ -265,7 +265,7 @@ def _create(
         routing="LEAST_OUTSTANDING_REQUESTS",
         metric_period_seconds=10,
     )
-    wait_in_service(server, name, 5)
+    wait_for_status(server, name, 5)
 
 
 def _method(server: EndpointServer) -> Iterator[Check]:
@@ -279,7 +279,7 @@ def _method(server: EndpointServer) -> Iterator[Check]:
         state = server.status("method")
         if state is not None and state.instance_count != count:
             server.scale("method", count)
-            wait_in_service(server, "method", 5)
+            wait_for_status(server, "method", 5)
         return asyncio.run(measure(server, "method", tps, settle_seconds=1.2, steady_seconds=2.5))
 
     def said(row: Row) -> str:

@@ -83,19 +83,24 @@ async def measure(
     )
 
 
-def wait_in_service(server: EndpointServer, endpoint_name: str, timeout_seconds: float) -> None:
-    """Wait until an endpoint is InService.
+def wait_for_status(
+    server: EndpointServer,
+    endpoint_name: str,
+    timeout_seconds: float,
+    status: EndpointStatus = EndpointStatus.IN_SERVICE,
+) -> None:
+    """Wait until an endpoint has a status.
 
     Raises:
-        TimeoutError: It is not, after that time.
+        TimeoutError: It has not, after that time.
     """
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
         state = server.status(endpoint_name)
-        if state is not None and state.status is EndpointStatus.IN_SERVICE:
+        if state is not None and state.status is status:
             return
         time.sleep(0.02)
-    raise TimeoutError(f"{endpoint_name} is not InService after {timeout_seconds:g} s")
+    raise TimeoutError(f"{endpoint_name} is not {status.value} after {timeout_seconds:g} s")
 
 
 def main() -> int:
@@ -120,11 +125,11 @@ def main() -> int:
             metric_period_seconds=60,
         )
         for count, tps in STEPS:
-            wait_in_service(server, _ENDPOINT, _IN_SERVICE_SECONDS)
+            wait_for_status(server, _ENDPOINT, _IN_SERVICE_SECONDS)
             state = server.status(_ENDPOINT)
             if state is not None and state.instance_count != count:
                 server.scale(_ENDPOINT, count)
-                wait_in_service(server, _ENDPOINT, _IN_SERVICE_SECONDS)
+                wait_for_status(server, _ENDPOINT, _IN_SERVICE_SECONDS)
             row = uvloop.run(measure(server, _ENDPOINT, tps, SETTLE_SECONDS, STEADY_SECONDS))
             print(
                 f"| {row.instance_count} | {row.offered_tps:.0f} | {row.answered_tps:.1f}"

@@ -24,7 +24,7 @@ from moto.server import ThreadedMotoServer
 
 from local.endpoint.behaviour import ModelBehaviour
 from local.endpoint.client import EndpointServer, EndpointServerError
-from local.endpoint.method import wait_in_service
+from local.endpoint.method import wait_for_status
 from local.endpoint.open_loop import offer
 
 ROOT = Path(__file__).parents[2]
@@ -122,7 +122,7 @@ def test_metrics_of_every_period_reach_cloudwatch(cloudwatch_url: str) -> None:
             metric_period_seconds=PERIOD,
             behaviour=ModelBehaviour(cpu_ms=24, cpu_ms_cv=0, startup_seconds=0),
         )
-        wait_in_service(server, "measured", PATIENCE)
+        wait_for_status(server, "measured", PATIENCE)
         load = asyncio.run(offer(server.url, "measured", b"{}", tps=300, seconds=2.2 * PERIOD))
         server.delete("measured")
     sent = int(300 * 2.2 * PERIOD)
@@ -145,7 +145,7 @@ def test_metrics_of_every_period_reach_cloudwatch(cloudwatch_url: str) -> None:
 def test_a_cloudwatch_that_is_gone_disturbs_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     with EndpointServer.start(cloudwatch_url="http://127.0.0.1:9", region="us-east-1") as server:
         create(server, "e", metric_period_seconds=1, behaviour=ModelBehaviour(startup_seconds=0))
-        wait_in_service(server, "e", PATIENCE)
+        wait_for_status(server, "e", PATIENCE)
         load = asyncio.run(offer(server.url, "e", b"{}", tps=10, seconds=3))
         assert load.statuses == {200: 30}
         server.delete("e")
@@ -176,7 +176,7 @@ def test_many_threads_get_each_their_own_answer() -> None:
     with EndpointServer.start(cloudwatch_url=None, region="us-east-1") as server:
         for count in range(1, 6):
             create(server, f"e{count}", instance_count=count)
-            wait_in_service(server, f"e{count}", PATIENCE)
+            wait_for_status(server, f"e{count}", PATIENCE)
         wrong: list[object] = []
 
         def ask(count: int) -> None:
