@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+_DAY_SECONDS = 86_400
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -13,10 +15,9 @@ class Environment:
     #: Before all names of resources that sizings create; the roles' policies are bound to it.
     name_prefix: str
     results_bucket: str
-    #: Days after which results are deleted.
-    result_retention_days: float
-    #: Days after which logs are deleted.
-    log_retention_days: float
+    #: After which results and logs are deleted.
+    result_retention_seconds: float
+    log_retention_seconds: float
     #: The table of locks and history.
     table_name: str
     cluster_arn: str
@@ -43,8 +44,8 @@ class Environment:
         return cls(
             name_prefix=os.environ["NAME_PREFIX"],
             results_bucket=os.environ["RESULTS_BUCKET"],
-            result_retention_days=float(os.environ["RESULT_RETENTION_DAYS"]),
-            log_retention_days=float(os.environ["LOG_RETENTION_DAYS"]),
+            result_retention_seconds=float(os.environ["RESULT_RETENTION_DAYS"]) * _DAY_SECONDS,
+            log_retention_seconds=float(os.environ["LOG_RETENTION_DAYS"]) * _DAY_SECONDS,
             table_name=os.environ["TABLE_NAME"],
             topic_arn=os.environ["TOPIC_ARN"],
             cluster_arn=os.environ["CLUSTER_ARN"],

@@ -33,16 +33,14 @@ from sizing.search.answer import Answer, Status
 _Model = TypeVar("_Model", bound=BaseModel)
 
 _INDENT = 2
-_DAY_SECONDS = 86_400
+_WHY = "the log of the function that records results says why."
 _NOT_IN_HISTORY = (
     "This sizing could not be put into the history, so the next one of the model does not start "
-    "where it ended: the log of the function that records results says why."
+    f"where it ended: {_WHY}"
 )
 _NOT_COMPARED = (
-    "The history could not be read, so this result is compared with no earlier one: the log of the "
-    "function that records results says why."
+    f"The history could not be read, so this result is compared with no earlier one: {_WHY}"
 )
-_WHY = "the log of the function that records results says why."
 _NO_REPORT = f"The report could not be made: {_WHY}"
 _NOT_AN_ANSWER = f"The parameter with the group's answer could not be written: {_WHY}"
 _NOT_IN_REGISTRY = f"The model package's metadata could not be written: {_WHY}"
@@ -237,7 +235,7 @@ def _remember(
         result,
         records,
         result_uri=result_uri,
-        expires_at=ended + environment.result_retention_days * _DAY_SECONDS,
+        expires_at=ended + environment.result_retention_seconds,
     )
     sizing_table.put(environment.table_name, summary.item())
 

@@ -18,8 +18,6 @@ from sizing.clean_up import leftovers, names
 from sizing.clean_up.leftovers import Found
 from sizing.clean_up.rounds import Rounds
 
-_DAY_SECONDS = 86_400
-
 
 class RemoveLeftoversEvent(Event):
     """Whose leftovers: one sizing's, by its id or execution, or those of all that no longer run."""
@@ -64,7 +62,7 @@ def handler(event: RemoveLeftoversEvent, _context: LambdaContext) -> dict[str, A
     instances = sizing_resources.instance_counts(each.name for each in found.endpoints)
     if event.sweep:
         publish("Leftovers", len(found.names))
-        oldest = time.time() - environment.log_retention_days * _DAY_SECONDS
+        oldest = time.time() - environment.log_retention_seconds
         endpoint_logs.remove(environment.name_prefix, made_before=oldest)
     logger.info("leftovers", extra={"left": found.names, "rounds": rounds.rounds})
     if not found.names:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sizing.errors import InvalidRequest, innermost
+from sizing.request.profile import Profile, parse_profile
 from sizing.request.request import ModelPackageArn, Notify, ResourceName
 from sizing.result.change import Kind
 from sizing.result.message import as_subject, one_line, usd
@@ -27,6 +28,11 @@ _LONGEST_SENTENCE: Final = 500
 _LONGEST_MESSAGE: Final = 60_000
 #: Longest cause of a failed execution.
 _LONGEST_CAUSE: Final = 4_000
+#: Sizings handed on at a time: at most so many, and so many bytes of them.
+_BATCH: Final = 10
+_BATCH_BYTES: Final = 120 * 1024
+#: The same while the cost of each decides about the next: as many as are sized side by side.
+_CAREFUL_BATCH: Final = 2
 #: Kinds of change in the order of how much they matter; with an answer that is not told apart.
 _WORTH_A_SUBJECT: Final = (Kind.REGRESSED, Kind.CHANGED, Kind.IMPROVED, Kind.FIRST)
 
@@ -137,6 +143,105 @@ def request_digest(request: Mapping[str, Any]) -> str:
     """The same for the same request."""
     text = json.dumps(request, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run at work.
+
+    Args:
+        name: The run's own, of which the names of its sizings are made.
+        orders: What it does.
+        limit_usd: What all its sizings may cost together; None for no limit.
+        held_by: Who has a profile's sizing of this package already; None takes it for this run.
+        last_cost: What the last sizing of a model package group cost, USD; 0 if that is not known.
+    """
+
+    name: str
+    orders: Orders
+    limit_usd: float | None
+    held_by: Callable[[Profile], str | None]
+    last_cost: Callable[[str], float]
+
+    def next_batch(
+        self, written: Mapping[str, str], ended: Sequence[Ended]
+    ) -> tuple[list[dict[str, Any]], list[Ended]]:
+        """What is sized next.
+
+        Args:
+            written: All profiles that there are, as written, by their model package group.
+            ended: What became of the profiles so far.
+
+        Returns:
+            The sizings, as the state machine starts them and hands them back when they have
+            ended; and the profiles that are left out on the way to them. Neither, and all is done.
+
+        Raises:
+            InvalidRequest: A profile that is asked for does not exist.
+        """
+        most = _BATCH if self.limit_usd is None else _CAREFUL_BATCH
+        batch: list[dict[str, Any]] = []
+        left: list[Ended] = []
+        cost, size = spent(ended), 0
+        expected = cost
+        for group in self._groups(written, ended):
+            try:
+                profile = parse_profile(written[group], group)
+            except InvalidRequest as error:
+                left.append(Ended(profile=group, status="FAILED", reason=str(error)))
+                continue
+            why = self._why_not(profile)
+            if why is not None:
+                left.append(Ended(profile=group, status="SKIPPED", reason=why, notify="never"))
+                continue
+            if self.limit_usd is not None:
+                expected += self.last_cost(group)
+                if expected >= self.limit_usd:
+                    why = f"the run may cost ${self.limit_usd:.2f}, and ${cost:.2f} are spent"
+                    notify = profile.request.notify
+                    left.append(Ended(profile=group, status="SKIPPED", reason=why, notify=notify))
+                    continue
+            sizing = self._sizing(group, profile)
+            size += len(json.dumps(sizing).encode())
+            if batch and size > _BATCH_BYTES:
+                break
+            batch.append(sizing)
+            if len(batch) == most:
+                break
+        return batch, left
+
+    def _groups(self, written: Mapping[str, str], ended: Sequence[Ended]) -> Iterator[str]:
+        """Those that are still to be looked at."""
+        wanted = sorted(written) if self.orders.profiles is None else self.orders.profiles
+        missing = [group for group in wanted if group not in written]
+        # Of a package that has no profile nobody wants to know; one deleted since is left out.
+        if missing and not ended and self.orders.package_arn is None:
+            known = ", ".join(sorted(written)) or "none"
+            raise InvalidRequest("input.profiles", f"there is no {missing[0]}; there are: {known}")
+        done = {each.profile for each in ended}
+        return (group for group in wanted if group in written and group not in done)
+
+    def _why_not(self, profile: Profile) -> str | None:
+        """Why a profile is left alone; None if it is not."""
+        if not profile.enabled:
+            return "paused"
+        owner = self.held_by(profile) if self.orders.package_arn else None
+        if owner is None:
+            return None
+        return f"the same request for the same package is, or was, the matter of {owner}"
+
+    def _sizing(self, group: str, profile: Profile) -> dict[str, Any]:
+        package = self.orders.package_arn
+        model = {"model_package_arn": package} if package else {"model_package_group": group}
+        # Of a package that has just come its own message tells; a night has one for all.
+        notify = {} if package else {"notify": "never"}
+        return {
+            "name": execution_name(group, self.name),
+            "request": {**profile.written, "model": model, **notify},
+            "profile": group,
+            "notify": profile.request.notify,
+            "told": package is not None,
+        }
 
 
 def read_ended(raw: Mapping[str, Any]) -> Ended:
