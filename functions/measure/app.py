@@ -13,10 +13,10 @@ from aws import cloudwatch, endpoints, s3_documents
 from aws.availability import naming_errors
 from aws.telemetry import Event, MetricUnit, logger, publish
 from sizing.clean_up import names
-from sizing.errors import LoadTestFailed
+from sizing.errors import LoadTestFailed, MetricsIncomplete
 from sizing.load_test import verdict
 from sizing.load_test.locust_result import LocustResult
-from sizing.load_test.measurement import Measured, Metrics, observe, queries
+from sizing.load_test.measurement import Measured, Metrics, observe, queries, span
 from sizing.load_test.observation import LoadTestRecord, Observation
 from sizing.load_test.plan import LoadTestPlan
 from sizing.load_test.run import measured_by
@@ -100,20 +100,27 @@ def _observations(
     facts = event.sizing.facts(event.plan.instance_type)
     period = measured_by(event.plan, event.sizing.request.measurement).metric_period_seconds
     changed = endpoints.change_from(event.endpoint_name, event.plan.instance_count)
-    observations = []
+    observations, unseen = [], list[str]()
     for step in result.steps:
         window = step.window
         if window is None or window.start >= window.end:
             continue
-        data = cloudwatch.metric_data(event.endpoint_name, window, queries(window, facts, period))
+        asked = queries(window, facts, period)
+        data = cloudwatch.metric_data(event.endpoint_name, span(window, period), asked)
         seen = observe(
             step,
             window,
             Measured(facts, event.plan.instance_count, period),
             Metrics(data, waited_seconds, result.clock),
         )
+        if seen is None:
+            logger.warning("no sample in the window", extra={"offered_tps": step.offered_tps})
+            unseen.append(f"{step.offered_tps:g} TPS")
+            continue
         if changed:
             reasons = f"{seen.invalid}; {changed}" if seen.invalid else changed
             seen = seen.model_copy(update={"invalid": reasons})
         observations.append(seen)
+    if unseen and not observations:
+        raise MetricsIncomplete(f"no sample fell into the windows of {', '.join(unseen)}")
     return tuple(observations)

@@ -194,5 +194,6 @@ def _observations(
             # What is missing never comes; it is asked for until it is taken as lost.
             late = Metrics(data, LONGEST_DELAY_SECONDS + 1.0, result.clock)
             seen = observe(step, window, measured, late)
-        observations.append(seen)
+        if seen is not None:
+            observations.append(seen)
     return tuple(observations)

@@ -24,8 +24,11 @@ INSTANCE_NAMESPACE = "/aws/sagemaker/Endpoints"
 #: How long after a load test its metrics may be incomplete, seconds. CloudWatch documents no
 #: delay; what is missing after this is taken as lost, and the observation as invalid.
 LONGEST_DELAY_SECONDS = 240
-#: The same where no more is missing than an instance's phase explains: it may be there already.
+#: The same where no more is missing than an instance's phase explains, or the instances have been
+#: heard of since: it may be there already.
 SHORT_DELAY_SECONDS = 60
+#: For so many periods after the window CloudWatch is asked whether instances have reported since.
+_PERIODS_SINCE = 2
 #: Share of the instances that may be silent, or there besides, all the time: a sample is lost now
 #: and then, and the load of the others changes by no more.
 INSTANCE_TOLERANCE = 0.02
@@ -97,6 +100,11 @@ def queries(window: Window, facts: InstanceFacts, period_seconds: int) -> tuple[
     return tuple(dict.fromkeys(needed))  # where the window has no longer tile, p99 is there twice
 
 
+def span(window: Window, period_seconds: int) -> Window:
+    """What to ask CloudWatch for: the window, and what shows whether more of it may still come."""
+    return Window(start=window.start, end=window.end + _PERIODS_SINCE * period_seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What is measured, and how.
@@ -117,9 +125,10 @@ class Metrics:
     """What CloudWatch answered, and when.
 
     Args:
-        data: Its answer to ``queries``.
-        waited_seconds: How long ago the load test ended. After ``LONGEST_DELAY_SECONDS`` what
-            is missing makes the observation invalid, and is no longer waited for.
+        data: Its answer to ``queries`` over the window's ``span``.
+        waited_seconds: How long ago the load test ended. After ``LONGEST_DELAY_SECONDS``, or
+            ``SHORT_DELAY_SECONDS`` if all have reported since, what is missing makes the
+            observation invalid, and is no longer waited for.
         clock: How far AWS's clock was ahead of the leader's; None if unknown.
     """
 
@@ -128,7 +137,9 @@ class Metrics:
     clock: ClockOffset | None = None
 
 
-def observe(step: LocustStep, window: Window, measured: Measured, metrics: Metrics) -> Observation:
+def observe(
+    step: LocustStep, window: Window, measured: Measured, metrics: Metrics
+) -> Observation | None:
     """The observation of one step.
 
     Utilization is the busiest resource's: of a type with GPUs, the busier of GPU and CPU. It is
@@ -144,8 +155,12 @@ def observe(step: LocustStep, window: Window, measured: Measured, metrics: Metri
         measured: The endpoint.
         metrics: CloudWatch's figures.
 
+    Returns:
+        The observation; None if no instance's sample fell into the window, and none will: one of a
+        single period can lie between two samples.
+
     Raises:
-        MetricsIncomplete: Data are missing and may still come, or there are none to go by.
+        MetricsIncomplete: Data are missing and may still come, or nothing was ever reported.
     """
     facts, instance_count, period = measured.facts, measured.instance_count, measured.period_seconds
     read = _Readings(metrics.data, _Queries(window, period), window, period)
@@ -153,27 +168,29 @@ def observe(step: LocustStep, window: Window, measured: Measured, metrics: Metri
     gpu_samples = read.gpu_samples(instance_count, facts.gpus)
     if facts.gpus:
         resources.append(("GPUUtilization", "GPU", facts.gpus / gpu_samples))
-    missing = [
-        *(read.missing_samples(metric, instance_count) for metric, _, _ in resources),
-        read.missing_counts(step),
+    metric_names = [metric for metric, _, _ in resources]
+    silent = {each: read.missing_samples(each, instance_count) for each in metric_names}
+    uncounted = read.missing_counts(step)
+    missing = [fault for fault in (*silent.values(), uncounted) if fault]
+    patience = [
+        LONGEST_DELAY_SECONDS if uncounted else -1.0,
+        *(read.may_come_within(metric, instance_count) for metric in metric_names),
     ]
-    late = any(
-        metrics.waited_seconds <= read.may_come_within(metric, instance_count)
-        for metric, _, _ in resources
-    )
+    reported = all(read.samples(metric) for metric in metric_names)
+    none_will = all(read.reported_since(metric, instance_count) for metric in metric_names)
+    if metrics.waited_seconds <= max(patience) or not (reported or none_will):
+        raise MetricsIncomplete(
+            "; ".join(missing)
+            or "; ".join(read.samples_of(metric, instance_count) for metric in metric_names)
+        )
+    if not reported:
+        return None
     faults = [
-        *(fault for fault in missing if fault),
-        *(read.extra_samples(metric, instance_count) for metric, _, _ in resources),
+        *missing,
+        *(read.extra_samples(metric, instance_count) for metric in metric_names),
         read.disagreement(step),
         clocks_apart(metrics.clock, window),
     ]
-    no_utilization = not all(read.samples(metric) for metric, _, _ in resources)
-    waiting = any(missing) and metrics.waited_seconds <= LONGEST_DELAY_SECONDS
-    if no_utilization or waiting or late:
-        raise MetricsIncomplete(
-            "; ".join(fault for fault in missing if fault)
-            or "; ".join(read.samples_of(metric, instance_count) for metric, _, _ in resources)
-        )
 
     # The busiest: the one whose mean is the highest share of what an instance has.
     busiest, resource, units = max(resources, key=lambda each: read.mean(each[0]) / each[2])
@@ -267,6 +284,7 @@ class _Readings:
         self._named = named
         self._window = window
         self._starts = range(window.start, window.end, period_seconds)
+        self._since = range(window.end, span(window, period_seconds).end, period_seconds)
 
     def _series(self, query: MetricQuery) -> dict[int, float]:
         """The values of the periods inside the window; the answer's edges may hold others."""
@@ -385,13 +403,23 @@ class _Readings:
     def may_come_within(self, metric: str, instance_count: int) -> float:
         """How long after the load test to wait for samples that may be late, seconds.
 
-        -1 where all are there. A period without most of its samples is not a matter of phases.
+        -1 where all are there. A period without most of its samples is not a matter of phases, but
+        of instances that have reported since no more is to come either.
         """
         if self.samples(metric) >= instance_count * len(self._starts):
             return -1.0
         counts = self._instance(metric, "SampleCount")
         fewest = min(counts.get(start, 0.0) for start in self._starts)
-        return SHORT_DELAY_SECONDS if fewest >= instance_count / 2 else LONGEST_DELAY_SECONDS
+        of_phases = fewest >= instance_count / 2 and not self.missing_samples(
+            metric, instance_count
+        )
+        soon = of_phases or self.reported_since(metric, instance_count)
+        return SHORT_DELAY_SECONDS if soon else LONGEST_DELAY_SECONDS
+
+    def reported_since(self, metric: str, instance_count: int) -> bool:
+        """Whether all instances have reported in a period after the window."""
+        counts = self._data.get(self._named.instance(metric, "SampleCount"), {})
+        return max(counts.get(start, 0.0) for start in self._since) >= _nearly_all(instance_count)
 
     def missing_samples(self, metric: str, instance_count: int) -> str | None:
         """What instances have not reported, if so.
@@ -404,10 +432,13 @@ class _Readings:
         counts = self._instance(metric, "SampleCount")
         most = max(counts.get(start, 0.0) for start in self._starts)
         lost = expected - self.samples(metric)
-        silent = math.ceil(instance_count * (1 - INSTANCE_TOLERANCE))
         spared = min(instance_count, expected // _FEW_PERIODS)
         within = -self._besides_within(metric, instance_count)
-        if lost <= spared and most >= silent and within <= self._stray(instance_count):
+        if (
+            lost <= spared
+            and most >= _nearly_all(instance_count)
+            and within <= self._stray(instance_count)
+        ):
             return None
         worst = min(self._starts, key=lambda start: counts.get(start, 0.0))
         return (
@@ -482,6 +513,11 @@ class _Readings:
         if errors > seen + slack:
             return f"CloudWatch counts {errors:g} errors of the model, the load generator {seen:g}"
         return None
+
+
+def _nearly_all(instance_count: int) -> int:
+    """Instances that must report: a few may be silent."""
+    return math.ceil(instance_count * (1 - INSTANCE_TOLERANCE))
 
 
 def _standard_error(by_period: Series) -> float | None:

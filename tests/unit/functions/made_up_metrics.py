@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 
 from sizing.catalogue.instance import InstanceFacts
 from sizing.load_test.locust_result import LocustStep
-from sizing.load_test.measurement import MetricData, MetricQuery, queries
+from sizing.load_test.measurement import (
+    INSTANCE_NAMESPACE,
+    MetricData,
+    MetricQuery,
+    queries,
+)
 from sizing.load_test.observation import Latency, Window, Workers
 
 PERIOD = 10
@@ -50,18 +55,21 @@ class CloudWatch:
     #: Percentiles by the start of the period they hold for, microseconds.
     p99: Mapping[int, float] = field(default_factory=dict)
     without: tuple[str, ...] = ()
+    #: Samples in the periods after the window.
+    since: Mapping[int, float] = field(default_factory=dict)
 
     def data(self, facts: InstanceFacts, window: Window = WINDOW) -> MetricData:
         """Answers to an observation's queries, as the adapter gives them."""
-        return {query: self._series(query, window) for query in queries(window, facts, PERIOD)}
+        return {query: self.series(query, window) for query in queries(window, facts, PERIOD)}
 
-    def _series(self, query: MetricQuery, window: Window) -> Series:
+    def series(self, query: MetricQuery, window: Window) -> Series:
         if query.metric in self.without:
             return {}
         starts = range(window.start, window.end, query.period_seconds)
-        return {
-            start: value for start in starts if (value := self._value(query, start)) is not None
-        }
+        found = {start: self._value(query, start) for start in starts}
+        if query.namespace == INSTANCE_NAMESPACE and query.statistic == "SampleCount":
+            found |= self.since
+        return {start: value for start, value in found.items() if value is not None}
 
     def _value(self, query: MetricQuery, start: int) -> float | None:
         if query.statistic == "SampleCount":

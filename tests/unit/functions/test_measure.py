@@ -16,7 +16,7 @@ from sizing.errors import LoadTestFailed, MetricsIncomplete
 from sizing.load_test.measurement import MetricQuery
 from sizing.load_test.observation import LoadTestRecord, Window
 from sizing.load_test.plan import Purpose
-from tests.unit.functions.made_up import a_plan, a_sizing, facts
+from tests.unit.functions.made_up import a_plan, a_sizing
 from tests.unit.functions.made_up_metrics import PERIOD, START, CloudWatch, a_step
 
 Answered = Callable[..., list[dict[str, Any]]]
@@ -67,7 +67,6 @@ class LoadTest:
         window = Window(
             start=round(request["StartTime"].timestamp()), end=round(request["EndTime"].timestamp())
         )
-        data = self.cloudwatch.data(facts(), window)
         results = []
         for query in request["MetricDataQueries"]:
             stat = query["MetricStat"]
@@ -79,7 +78,7 @@ class LoadTest:
             )
             dimensions = {each["Name"]: each["Value"] for each in stat["Metric"]["Dimensions"]}
             assert dimensions == {"EndpointName": "endpoint", "VariantName": "AllTraffic"}
-            points = sorted(data[key].items())
+            points = sorted(self.cloudwatch.series(key, window).items())
             half = len(points) // 2
             chosen = points[half:] if "NextToken" in request else points[:half]
             results.append(
@@ -177,6 +176,26 @@ def test_metrics_that_stay_incomplete_make_the_observations_invalid(
     assert '"InvalidObservations":[2.0]' in capsys.readouterr().out
 
 
+def test_a_step_without_any_sample_is_left_out_and_others_stand(
+    load_test: LoadTest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Instances that publish right at the edges of a short window may miss it."""
+    in_the_second = dict.fromkeys(range(SECOND.start, SECOND.end + 20, PERIOD), 8.0)
+    load_test.cloudwatch = CloudWatch(samples={START + 60: 8.0, **in_the_second})
+    monkeypatch.setattr(time, "time", lambda: float(NOW + 60))
+    assert [each.window for each in load_test.measure().observations] == [SECOND]
+    assert "no sample in the window" in caplog.text
+
+
+def test_windows_that_are_all_without_a_sample_are_no_load_test(
+    load_test: LoadTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_test.cloudwatch = CloudWatch(samples={START + 60: 8.0, SECOND.end: 8.0})
+    monkeypatch.setattr(time, "time", lambda: float(NOW + 600))
+    with pytest.raises(MetricsIncomplete, match="no sample fell into the windows of 100 TPS, 120"):
+        load_test.measure()
+
+
 @pytest.mark.parametrize(
     "endpoint, reason",
     [
@@ -218,6 +237,14 @@ def test_a_failed_load_test_has_no_figures(load_test: LoadTest) -> None:
 
 def test_a_long_load_test_is_measured_by_minutes(load_test: LoadTest) -> None:
     sizing = a_sizing(measurement={"settle_seconds": 600})
-    # The made-up metrics come every ten seconds.
-    with pytest.raises(KeyError, match="period_seconds=60"):
-        load_test.measure(sizing=sizing.model_dump(mode="json"))
+    # The made-up metrics come every ten seconds: those on the minute are all that is read of them.
+    load_test.cloudwatch = CloudWatch(samples={START: 8.0, START + 10: 5.0, SECOND.start: 8.0})
+    record = load_test.measure(sizing=sizing.model_dump(mode="json"))
+    asked = {
+        query["MetricStat"]["Period"]
+        for request in load_test.requests
+        for query in request["MetricDataQueries"]
+        if query["MetricStat"]["Metric"]["Namespace"] == "/aws/sagemaker/Endpoints"
+    }
+    assert asked == {60}
+    assert [each.samples for each in record.observations] == [8, 8]

@@ -43,6 +43,20 @@ def observed(
     window: Window = WINDOW,
     clock: ClockOffset | None = None,
 ) -> Observation:
+    seen = looked_for(cloudwatch, step, instance_type, instances, waited_seconds, window, clock)
+    assert seen is not None
+    return seen
+
+
+def looked_for(
+    cloudwatch: CloudWatch | None,
+    step: LocustStep | None,
+    instance_type: InstanceFacts | None,
+    instances: int,
+    waited_seconds: float,
+    window: Window,
+    clock: ClockOffset | None = None,
+) -> Observation | None:
     chosen = instance_type or facts()
     return observe(
         step or a_step(),
@@ -227,6 +241,31 @@ class TestIncomplete:
             CloudWatch(samples=self.MISSING_ONE), waited_seconds=SHORT_DELAY_SECONDS + 1
         )
         assert (seen.invalid, seen.samples, seen.instances_reporting) == (None, 47, 7)
+
+    def test_what_is_missing_when_all_have_reported_since_is_not_waited_for_as_long(self) -> None:
+        cloudwatch = CloudWatch(samples=self.ONE_SILENT, since={WINDOW.end: 8.0})
+        with pytest.raises(MetricsIncomplete, match="7 of 8 instances reported"):
+            observed(cloudwatch, waited_seconds=SHORT_DELAY_SECONDS)
+        seen = observed(cloudwatch, waited_seconds=SHORT_DELAY_SECONDS + 1)
+        assert "7 of 8 instances reported" in str(seen.invalid)
+
+    @pytest.mark.parametrize("since", [{}, {WINDOW.end: 7.0}])
+    def test_as_long_as_not_all_have_reported_since(self, since: dict[int, float]) -> None:
+        cloudwatch = CloudWatch(samples=self.ONE_SILENT, since=since)
+        with pytest.raises(MetricsIncomplete):
+            observed(cloudwatch, waited_seconds=LONGEST_DELAY_SECONDS)
+
+    def test_a_window_of_one_period_may_lie_between_two_samples_of_its_instance(self) -> None:
+        window = Window(start=START, end=START + PERIOD)
+        cloudwatch = CloudWatch(instances=1, samples={}, since={window.end: 1.0})
+        step = a_step(window=window, answers=1000, invocations=1000)
+
+        def look(waited_seconds: float) -> Observation | None:
+            return looked_for(cloudwatch, step, None, 1, waited_seconds, window)
+
+        with pytest.raises(MetricsIncomplete, match="0 of 1 samples"):
+            look(SHORT_DELAY_SECONDS)
+        assert look(SHORT_DELAY_SECONDS + 1) is None
 
     @pytest.mark.parametrize("more", [-1, 1])
     def test_instances_may_publish_once_more_or_less_in_a_window(self, more: int) -> None:
