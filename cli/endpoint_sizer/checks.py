@@ -9,11 +9,19 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from aws import instance_types, models, quotas
+from aws import images, instance_types, models, quotas
+from aws.refusals import code_of
 from endpoint_sizer.stack import Stack
 from sizing.errors import InvalidRequest
 from sizing.load_test.fleet import LEADER_VCPUS, plan_fleet
-from sizing.load_test.quota import FARGATE, FARGATE_VCPUS, QuotaKey, UnknownQuota, endpoint_usage
+from sizing.load_test.quota import (
+    FARGATE,
+    FARGATE_VCPUS,
+    Quota,
+    QuotaKey,
+    UnknownQuota,
+    endpoint_usage,
+)
 from sizing.request.request import Request
 
 #: Zones with Fargate, of regions where some have none, and zones where it has no ARM64, as of
@@ -56,8 +64,7 @@ def run(stack: Stack, request: Request | None) -> list[Finding]:
         "the load generator's image": _image,
         "the topic's subscriptions": _subscriptions,
         "the load generators' subnets": _subnets,
-        "the quota of Fargate": _fargate,
-        "the quotas of endpoints": _endpoints,
+        "the quotas": _quotas,
         "the model": _model,
     }.items():
         try:
@@ -74,18 +81,18 @@ def _deploy(stack: Stack, **parameters: str) -> str:
 
 def _image(stack: Stack, _request: Request | None) -> Iterator[Finding]:
     uri = stack.output("LoadGeneratorImageUri")
-    repository, _, tag = uri.partition("/")[2].rpartition(":")
     try:
-        stack.client("ecr").describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
+        there = images.is_pushed(uri)
     except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code not in ("ImageNotFoundException", "RepositoryNotFoundException"):
+        if code_of(error) != "RepositoryNotFoundException":
             raise
-        mend = f"endpoint-sizer image --repository {uri.rpartition(':')[0]} --architecture "
-        mend += stack.output("LoadGeneratorArchitecture")
-        yield Finding(Verdict.MISSING, f"the load generator's image: there is no {uri}", mend)
-    else:
+        there = False
+    if there:
         yield Finding(Verdict.OK, f"the load generator's image is there: {uri}")
+        return
+    mend = f"endpoint-sizer image --repository {uri.rpartition(':')[0]} --architecture "
+    mend += stack.output("LoadGeneratorArchitecture")
+    yield Finding(Verdict.MISSING, f"the load generator's image: there is no {uri}", mend)
 
 
 def _subscriptions(stack: Stack, _request: Request | None) -> Iterator[Finding]:
@@ -153,32 +160,31 @@ def _tasks(request: Request | None) -> int:
     return _fleet(request)[0] + 1
 
 
-def _fargate(_stack: Stack, request: Request | None) -> Iterator[Finding]:
+def _quotas(_stack: Stack, request: Request | None) -> Iterator[Finding]:
+    """All in one call: the quotas of SageMaker come in dozens of pages."""
     workers, each = _fleet(request)
-    key = QuotaKey(FARGATE, FARGATE_VCPUS)
-    yield from _quota(key, workers * each + LEADER_VCPUS, "vCPUs of Fargate")
-
-
-def _endpoints(_stack: Stack, request: Request | None) -> Iterator[Finding]:
+    needs = {QuotaKey(FARGATE, FARGATE_VCPUS): (workers * each + LEADER_VCPUS, "vCPUs of Fargate")}
     if request is not None:
-        for each in request.instance_types:
-            key = endpoint_usage(each)
-            yield from _quota(key, request.limits.max_instances, f"{each} for endpoints")
+        most = request.limits.max_instances
+        needs |= {
+            endpoint_usage(it): (most, f"{it} for endpoints") for it in request.instance_types
+        }
+    values = quotas.read(list(needs))
+    for key, (needed, what) in needs.items():
+        yield _quota(key, values[key], needed, what)
 
 
-def _quota(key: QuotaKey, needed: int, what: str) -> Iterator[Finding]:
-    quota = quotas.read([key])[key]
+def _quota(key: QuotaKey, quota: Quota | UnknownQuota, needed: int, what: str) -> Finding:
     if isinstance(quota, UnknownQuota):
-        yield Finding(Verdict.UNKNOWN, f"the quota of {what}: {quota.why}")
-    elif quota.value < needed:
-        mend = (
-            f"aws service-quotas request-service-quota-increase --service-code {key.service} "
-            f"--quota-code {quota.code} --desired-value {needed}"
-        )
-        text = f"the quota of {what} is {quota.value:g}, {needed} are needed"
-        yield Finding(Verdict.MISSING, text, mend)
-    else:
-        yield Finding(Verdict.OK, f"the quota of {what} is {quota.value:g}, {needed} are needed")
+        return Finding(Verdict.UNKNOWN, f"the quota of {what}: {quota.why}")
+    text = f"the quota of {what} is {quota.value:g}, {needed} are needed"
+    if quota.value >= needed:
+        return Finding(Verdict.OK, text)
+    mend = (
+        f"aws service-quotas request-service-quota-increase --service-code {key.service} "
+        f"--quota-code {quota.code} --desired-value {needed}"
+    )
+    return Finding(Verdict.MISSING, text, mend)
 
 
 def _model(stack: Stack, request: Request | None) -> Iterator[Finding]:

@@ -75,7 +75,7 @@ def image(
     boto3.setup_default_session(profile_name=place.profile)
     files = source.read(project.ROOT)
     uri = f"{repository}:{source.tag(files, architecture)}"
-    if _is_pushed(name, uri.rpartition(":")[2]):
+    if _is_there(uri):
         click.echo(f"{uri}\nis there already: nothing has changed since it was built")
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -105,20 +105,18 @@ def _builder(wanted: str | None) -> str:
     return wanted or found[0]
 
 
-def _is_pushed(name: str, tag: str) -> bool:
+def _is_there(uri: str) -> bool:
     from botocore.exceptions import ClientError
 
-    from aws.clients import client
+    from aws import images
 
     try:
-        client("ecr").describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])
+        return images.is_pushed(uri)
     except ClientError as error:
-        if error.response["Error"]["Code"] == "RepositoryNotFoundException":
-            raise WrongUse(f"there is no repository {name}; make it, or deploy the stack") from None
-        if error.response["Error"]["Code"] != "ImageNotFoundException":
+        if error.response["Error"]["Code"] != "RepositoryNotFoundException":
             raise
-        return False
-    return True
+        name = uri.partition("/")[2].rpartition(":")[0]
+        raise WrongUse(f"there is no repository {name}; make it, or deploy the stack") from None
 
 
 def _log_in(builder: str, registry: str) -> None:

@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import json
 import math
-import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -72,7 +71,6 @@ _VERDICTS = {
 #: Points that all load tests together are drawn with over time, and one at the least.
 _MOST_POINTS = 9_000
 _FEWEST_POINTS = 60
-_EXECUTION = re.compile(r"arn:aws[a-z-]*:states:([a-z0-9-]+):\d{12}:execution:[\w:-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +151,7 @@ def render(document: Mapping[str, Any], timelines: Mapping[str, Timeline]) -> st
         sentence=message.sentence(result),
         locally=message.locally(result),
         sized_model=message.sized_model(result),
-        execution_link=None if result.local else _execution_link(result.sizing.execution_arn),
+        execution_link=message.execution_link(result),
         minutes=message.minutes_taken(result),
         status_word=_STATUS_WORDS[result.status],
         retry_in_words=result.error and RETRY_IN_WORDS[result.error.retry],
@@ -297,18 +295,6 @@ def _capacity(result: Result) -> float | None:
         if answer is not None and candidate.instance_type == answer.instance_type:
             return candidate.tps_per_instance_at_band_middle
     return None
-
-
-def _execution_link(arn: str | None) -> str | None:
-    """The execution in AWS's console."""
-    named = _EXECUTION.fullmatch(arn or "")
-    if named is None:
-        return None
-    region = named[1]
-    return (
-        f"https://{region}.console.aws.amazon.com/states/home?region={region}"
-        f"#/v2/executions/details/{arn}"
-    )
 
 
 def _packed(document: Mapping[str, Any]) -> str:

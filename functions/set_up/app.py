@@ -14,7 +14,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 
-from aws import s3_documents
+from aws import images, s3_documents
 from aws.clients import client
 from aws.telemetry import logger
 from set_up import source, stack_request
@@ -65,7 +65,7 @@ def _image(request: ImageRequest) -> dict[str, str] | None:
     files = source.read(_SOURCE)
     tag = source.tag(files, properties.architecture)
     uri = f"{properties.repository_uri}:{tag}"
-    if _is_pushed(uri):
+    if images.is_pushed(uri):
         return {"ImageUri": uri}
     bucket = os.environ["RESULTS_BUCKET"]
     archive = s3_documents.write(
@@ -100,7 +100,7 @@ def _build_ended(build_arn: str, status: str) -> None:
     pending = s3_documents.read_json(os.environ["RESULTS_BUCKET"], _pending(given["REQUEST"]))
     request = stack_request.parse(pending)
     uri = given["IMAGE"]
-    if _is_pushed(uri):  # also by another build at the same time, which failed this one
+    if images.is_pushed(uri):  # also by another build at the same time, which failed this one
         stack_request.answer(request, data={"ImageUri": uri})
         return
     stack_request.answer(request, failure=f"{build_id} is {status}: {_log_tail(build)}")
@@ -123,17 +123,6 @@ def _log_tail(build: dict[str, Any]) -> str:
         logger.exception("log not read")
         events = []
     return "\n".join([*said, *(each["message"].rstrip() for each in events)])
-
-
-def _is_pushed(uri: str) -> bool:
-    repository, _, tag = uri.partition("/")[2].rpartition(":")
-    try:
-        client("ecr").describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "ImageNotFoundException":
-            return False
-        raise
-    return True
 
 
 def _stop_builds(project: str) -> None:

@@ -18,6 +18,7 @@ _LONGEST_SUBJECT = 99
 #: People need no more than this of a sentence.
 _LONGEST_SENTENCE = 1000
 _LABEL_WIDTH = 13
+_EXECUTION = re.compile(r"arn:(aws[a-z-]*):states:([a-z0-9-]+):\d{12}:execution:[\w:-]+")
 #: AWS's console by partition.
 _CONSOLES = {
     "aws": "console.aws.amazon.com",
@@ -117,16 +118,33 @@ def message(result: Result, *, result_uri: str, report_uri: str | None) -> str:
 
 def _links(result: Result, uri: str) -> Iterator[tuple[str, str | None]]:
     """Pages of AWS's console: a link that is signed here would end with the function's session."""
-    arn, region = result.sizing.execution_arn or "", result.sizing.region
-    partition = arn.removeprefix("arn:").partition(":")[0]
-    domain = _CONSOLES.get(partition)
-    if result.local or region is None or domain is None:
-        return
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    console = f"https://{region}.{domain}" if partition == "aws" else f"https://{domain}"
-    where = f"region={region}"
-    yield "Open", f"{console}/s3/object/{bucket}?{where}&prefix={quote(key)}"
-    yield "Follow", f"{console}/states/home?{where}#/v2/executions/details/{arn}"
+    console = _console(result)
+    if console is not None:
+        host, region = console
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        yield "Open", f"{host}/s3/object/{bucket}?region={region}&prefix={quote(key)}"
+        yield "Follow", execution_link(result)
+
+
+def execution_link(result: Result) -> str | None:
+    """The execution in AWS's console; None where there is none."""
+    console = _console(result)
+    if console is None:
+        return None
+    host, region = console
+    return (
+        f"{host}/states/home?region={region}#/v2/executions/details/{result.sizing.execution_arn}"
+    )
+
+
+def _console(result: Result) -> tuple[str, str] | None:
+    """AWS's console, of the partition that the execution is in, and the execution's region."""
+    named = _EXECUTION.fullmatch(result.sizing.execution_arn or "")
+    if named is None or result.local or named[1] not in _CONSOLES:
+        return None
+    host, region = _CONSOLES[named[1]], named[2]
+    # Of the other partitions no region has a host of its own.
+    return f"https://{region}.{host}" if named[1] == "aws" else f"https://{host}", region
 
 
 def sized_model(result: Result) -> str:

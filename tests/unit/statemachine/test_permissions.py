@@ -41,7 +41,7 @@ def test_the_document_says_so(template):
 #: Roles with an action that is taken away, or added, and what must be said.
 MISTAKES = [
     ("RemoveLeftovers", "-dynamodb:DeleteItem", "is called (aws/sizing_table.py: release) and"),
-    ("SetUp", "-ecr:DescribeImages", "is called (set_up/app.py: _is_pushed) and not allowed"),
+    ("SetUp", "-ecr:DescribeImages", "is called (aws/images.py: is_pushed) and not allowed"),
     ("EnsureEndpoint", "-iam:PassRole", "is called (hands on the models' role) and not allowed"),
     ("RemoveLeftovers", "+sagemaker:ListApps", "is allowed and never called"),
     ("Measure", "+sagemaker:DeleteEndpoint", "is allowed and never called"),  # others call it
