@@ -70,7 +70,9 @@ class Stack:
     @property
     def name_prefix(self) -> str:
         """What the names of all that the stack made begin with."""
-        return self.sizing_machine.rpartition(":")[2].removesuffix("-sizing")
+        from sizing.clean_up import names
+
+        return names.name_prefix(self.sizing_machine.rpartition(":")[2])
 
 
 @dataclass(frozen=True)

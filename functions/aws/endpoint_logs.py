@@ -9,8 +9,6 @@ from aws.clients import client
 from aws.telemetry import logger
 from sizing.clean_up import names
 
-_GROUPS = "/aws/sagemaker/Endpoints/"
-
 
 def remove(name_prefix: str, *, made_before: float) -> None:
     """Delete the log groups of sizings' endpoints that are old enough.
@@ -25,11 +23,14 @@ def remove(name_prefix: str, *, made_before: float) -> None:
     logs = client("logs")
     try:
         pages = logs.get_paginator("describe_log_groups").paginate(
-            logGroupNamePrefix=f"{_GROUPS}{name_prefix}-"
+            logGroupNamePrefix=names.endpoint_log_group(f"{name_prefix}-")
         )
         for group in [each for page in pages for each in page["logGroups"]]:
             name = str(group["logGroupName"])
-            of_sizing = names.sizing_of(name_prefix, name.removeprefix(_GROUPS)) is not None
+            of_sizing = (
+                names.sizing_of(name_prefix, name.removeprefix(names.endpoint_log_group("")))
+                is not None
+            )
             if of_sizing and group["creationTime"] / 1000 < made_before:
                 logs.delete_log_group(logGroupName=name)
     except (BotoCoreError, ClientError) as error:

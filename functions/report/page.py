@@ -9,7 +9,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from pydantic import ValidationError
 
-from report import figures
+from report import console, figures
 from report.figures import Plot
 from report.timeline import Timeline
 from sizing.load_test.observation import Latency, Observation, Verdict
@@ -152,6 +152,8 @@ def render(document: Mapping[str, Any], timelines: Mapping[str, Timeline]) -> st
         locally=message.locally(result),
         sized_model=message.sized_model(result),
         execution_link=message.execution_link(result),
+        log_links=_links(result, console.log_link),
+        metrics_links=_links(result, console.metrics_link),
         minutes=message.minutes_taken(result),
         status_word=_STATUS_WORDS[result.status],
         retry_in_words=result.error and RETRY_IN_WORDS[result.error.retry],
@@ -240,7 +242,11 @@ def _sections(result: Result, timelines: Mapping[str, Timeline]) -> Iterator[_Lo
         if remark is None and plot is None:
             remark = "Its record over time is not there, so it can't be drawn."
         yield _LoadTestSection(
-            candidate, load_test, _PURPOSE_WORDS[load_test.purpose], plot, remark
+            candidate,
+            load_test,
+            _PURPOSE_WORDS[load_test.purpose],
+            plot,
+            remark,
         )
 
 
@@ -295,6 +301,14 @@ def _capacity(result: Result) -> float | None:
         if answer is not None and candidate.instance_type == answer.instance_type:
             return candidate.tps_per_instance_at_band_middle
     return None
+
+
+def _links(
+    result: Result, link_of: Callable[[Result, CandidateResult], str | None]
+) -> dict[str, str]:
+    """Links to what AWS keeps of each candidate's endpoint, by instance type."""
+    links = {each.instance_type: link_of(result, each) for each in result.candidates}
+    return {instance_type: link for instance_type, link in links.items() if link is not None}
 
 
 def _packed(document: Mapping[str, Any]) -> str:

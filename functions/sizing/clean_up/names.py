@@ -34,6 +34,16 @@ def sizing_id(execution_arn: str) -> str:
     return hashlib.sha256(execution_arn.encode()).hexdigest()[:_ID_LENGTH]
 
 
+def name_prefix(state_machine: str) -> str:
+    """The prefix that the stack whose state machine for sizings has this name gave all names."""
+    return state_machine.removesuffix("-sizing")
+
+
+def endpoint_log_group(endpoint_name: str) -> str:
+    """The log group of an endpoint's containers, or with the beginning of a name theirs."""
+    return f"/aws/sagemaker/Endpoints/{endpoint_name}"
+
+
 def resource_prefix(prefix: str, sizing: str) -> str:
     """What the names of all models, endpoint configs and endpoints of a sizing begin with."""
     return f"{prefix}-{sizing}-"

@@ -118,9 +118,9 @@ def message(result: Result, *, result_uri: str, report_uri: str | None) -> str:
 
 def _links(result: Result, uri: str) -> Iterator[tuple[str, str | None]]:
     """Pages of AWS's console: a link that is signed here would end with the function's session."""
-    console = _console(result)
-    if console is not None:
-        host, region = console
+    place = console(result)
+    if place is not None:
+        host, region = place
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         yield "Open", f"{host}/s3/object/{bucket}?region={region}&prefix={quote(key)}"
         yield "Follow", execution_link(result)
@@ -128,16 +128,16 @@ def _links(result: Result, uri: str) -> Iterator[tuple[str, str | None]]:
 
 def execution_link(result: Result) -> str | None:
     """The execution in AWS's console; None where there is none."""
-    console = _console(result)
-    if console is None:
+    place = console(result)
+    if place is None:
         return None
-    host, region = console
+    host, region = place
     return (
         f"{host}/states/home?region={region}#/v2/executions/details/{result.sizing.execution_arn}"
     )
 
 
-def _console(result: Result) -> tuple[str, str] | None:
+def console(result: Result) -> tuple[str, str] | None:
     """AWS's console, of the partition that the execution is in, and the execution's region."""
     named = _EXECUTION.fullmatch(result.sizing.execution_arn or "")
     if named is None or result.local or named[1] not in _CONSOLES:
