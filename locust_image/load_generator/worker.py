@@ -105,6 +105,8 @@ class Worker:
         runner.register_message(messages.HOLD, self._on_hold)
         runner.register_message(messages.FINISH, self._on_finish)
         listen(environment.events.quitting, self._on_quitting)
+        # A method, for its callers: Locust only logs what a user's constructor raises.
+        setattr(runner, "spawn_users", self._telling_why(runner.spawn_users))  # noqa: B010
         self._heard_at = self._time.monotonic()
         gevent.spawn(self._watch_leader)
 
@@ -132,7 +134,22 @@ class Worker:
 
     def _on_user_error(self, user_instance: User, exception: BaseException, **_: object) -> None:
         """What a class of the user's own raised where nothing else looks after it: on_start."""
-        message = f"{type(user_instance).__name__}: {type(exception).__name__}: {exception}"
+        self._user_failed(type(user_instance).__name__, exception)
+
+    def _telling_why(self, spawn: Callable[..., list[User]]) -> Callable[..., list[User]]:
+        """``spawn_users`` that tells the leader what kept a user from being made."""
+
+        def spawn_users(counts: dict[str, int], wait: bool = False) -> list[User]:
+            try:
+                return spawn(counts, wait)
+            except Exception as error:
+                self._user_failed(", ".join(counts), error)
+                raise
+
+        return spawn_users
+
+    def _user_failed(self, user_class: str, error: BaseException) -> None:
+        message = f"{user_class}: {type(error).__name__}: {error}"
         # In a greenlet of its own: ending the worker ends this one.
         gevent.spawn(self.fail, LoadTestFailed("UserFailed", message))
 

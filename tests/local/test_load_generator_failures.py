@@ -137,6 +137,12 @@ FALSE_STARTS = {
         locustfile="import os\n\nfrom load_generator.user import EndpointUser\n\n\n"
         "class Any(EndpointUser):\n    def on_start(self):\n        os.environ['MY_URL']\n",
     ),
+    "user that can not be made": FalseStart(
+        "UserFailed",
+        "worker 0: Any: ZeroDivisionError: division by zero",
+        locustfile="from load_generator.user import CallUser\n\n\n"
+        "class Any(CallUser):\n    def __init__(self, environment):\n        1 / 0\n",
+    ),
     "locustfile in error": FalseStart(
         "LeaderFailed", "no_such_module", locustfile="import no_such_module\n"
     ),
