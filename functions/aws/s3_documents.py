@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from aws.clients import client
 
@@ -25,7 +28,8 @@ def read_json(bucket: str, key: str) -> Any:
         botocore.exceptions.ClientError: ``NoSuchKey`` and the like.
         ValueError: It is not JSON.
     """
-    return json.loads(client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+    with _naming(bucket, key):
+        return json.loads(client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ def describe(uri: str, account: str) -> ObjectFacts:
             the account's.
     """
     bucket, key = split_uri(uri)
-    head = client("s3").head_object(Bucket=bucket, Key=key, ExpectedBucketOwner=account)
+    with _naming(bucket, key):
+        head = client("s3").head_object(Bucket=bucket, Key=key, ExpectedBucketOwner=account)
     return ObjectFacts(int(head["ContentLength"]), str(head.get("ETag", "")))
 
 
@@ -61,7 +66,8 @@ def lines(uri: str, account: str | None = None) -> Iterator[bytes]:
     """
     bucket, key = split_uri(uri)
     owner = {"ExpectedBucketOwner": account} if account else {}
-    body = client("s3").get_object(Bucket=bucket, Key=key, **owner)["Body"]
+    with _naming(bucket, key):
+        body = client("s3").get_object(Bucket=bucket, Key=key, **owner)["Body"]
     try:
         yield from body.iter_lines(chunk_size=_CHUNK_BYTES)
     finally:
@@ -70,5 +76,18 @@ def lines(uri: str, account: str | None = None) -> Iterator[bytes]:
 
 def write(bucket: str, key: str, content: bytes, content_type: str) -> str:
     """Write an object; the bucket encrypts it. Returns its URI."""
-    client("s3").put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type)
+    with _naming(bucket, key):
+        client("s3").put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type)
     return f"s3://{bucket}/{key}"
+
+
+@contextmanager
+def _naming(bucket: str, key: str) -> Iterator[None]:
+    """Let a refusal say of which object: S3 says "Access Denied" or "Forbidden", and no more."""
+    try:
+        yield
+    except ClientError as error:
+        said = error.response["Error"]
+        named = {**said, "Message": f"{said.get('Message', '')} (s3://{bucket}/{key})"}
+        response: Any = {**error.response, "Error": named}
+        raise ClientError(response, error.operation_name) from error
