@@ -1,4 +1,4 @@
-"""EventBridge: rules that start state machines, which moto's rules can't.
+"""EventBridge: rules that start state machines and publish messages, which moto's rules can't.
 
 Every end of an execution is an event, as on AWS; so the rules of the template react to it.
 """
@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 
 def patches() -> Iterator[Patch]:
     """What to replace in moto."""
-    yield Patch(Rule, "send_to_targets", _send_to_state_machines)
+    yield Patch(Rule, "send_to_targets", _send_to_targets)
 
 
 def publish_execution_end(end: ExecutionEnd) -> None:
@@ -50,7 +50,7 @@ def publish(source: str, detail_type: str, detail: Mapping[str, Any]) -> None:
     )
 
 
-def _send_to_state_machines(
+def _send_to_targets(
     rule: Any, original_event: Mapping[str, Any], transform_input: bool = True
 ) -> None:
     del transform_input  # of replays, which there are none of
@@ -61,16 +61,18 @@ def _send_to_state_machines(
         "time": timestamp(datetime.fromtimestamp(float(original_event["time"]), UTC)),
     }
     for target in rule.targets:
-        if ":states:" not in target["Arn"]:
-            _logger.info("rule %s: target %s is not local", rule.name, target["Arn"])
-            continue
+        arn = str(target["Arn"])
+        service = arn.split(":")[2]
         try:
-            client("stepfunctions").start_execution(
-                stateMachineArn=target["Arn"],
-                input=json.dumps(_input(target, event, original_event)),
-            )
+            given = json.dumps(_input(target, event, original_event))
+            if service == "states":
+                client("stepfunctions").start_execution(stateMachineArn=arn, input=given)
+            elif service == "sns":
+                client("sns").publish(TopicArn=arn, Message=given)
+            else:
+                _logger.info("rule %s: target %s is not local", rule.name, arn)
         except ClientError:
-            _logger.exception("rule %s could not start %s", rule.name, target["Arn"])
+            _logger.exception("rule %s could not reach %s", rule.name, arn)
 
 
 def _input(

@@ -781,13 +781,17 @@ def test_profiles_that_cannot_be_read_fail_the_night(stack: StackUnderTest) -> N
     with stack.refused("ssm", "GetParametersByPath", "AccessDeniedException", "not allowed"):
         execution = stack.run("NightlyStateMachine", {})
     assert (execution.status, execution.error) == ("FAILED", "AccessDenied")
+    # It could not speak for itself.
+    [(_, text)] = stack.news()
+    assert text.startswith('"arn:aws:states:us-east-1:123456789012:execution:endpoint-sizer-nightly:')
+    assert " is FAILED. Its cause says what is left" in text
 
 
 def test_a_night_of_which_nobody_can_be_told_fails(stack: StackUnderTest, profiles: Any) -> None:
     profiles("not-json", "{")
     with stack.refused("sns", "Publish", "AuthorizationErrorException"):
         execution = stack.run("NightlyStateMachine", {})
-    assert (execution.status, execution.error) == ("FAILED", "SizingsFailed")
+    assert (execution.status, execution.error) == ("FAILED", "NobodyWasTold")
     assert execution.cause.startswith("the message was not sent: ")
     assert "not-json: profile: must be" in execution.cause
 
