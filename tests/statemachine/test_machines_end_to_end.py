@@ -783,7 +783,9 @@ def test_profiles_that_cannot_be_read_fail_the_night(stack: StackUnderTest) -> N
     assert (execution.status, execution.error) == ("FAILED", "AccessDenied")
     # It could not speak for itself.
     [(_, text)] = stack.news()
-    assert text.startswith('"arn:aws:states:us-east-1:123456789012:execution:endpoint-sizer-nightly:')
+    assert text.startswith(
+        '"arn:aws:states:us-east-1:123456789012:execution:endpoint-sizer-nightly:'
+    )
     assert " is FAILED. Its cause says what is left" in text
 
 

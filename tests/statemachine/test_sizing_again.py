@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aws import s3_documents, sizing_table
 from endpoint_sizer.__main__ import run
-from tests.statemachine.stack import Execution, StackUnderTest, a_request, stack_under_test
+from local import models
+from sizing.clean_up import names
+from sizing.result import history, night
+from tests.statemachine.stack import (
+    MODELS,
+    Datum,
+    Execution,
+    StackUnderTest,
+    a_request,
+    as_they_are,
+    stack_under_test,
+)
+
+PROFILES_PATH = "/endpoint-sizer/profiles"
+PROFILE = {name: value for name, value in a_request(use_history=True).items() if name != "model"}
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackUnderTest]:
-    with stack_under_test(tmp_path_factory.mktemp("stack")) as running:
+    groups = dict.fromkeys(("improved", "new", "regressed", "unchanged"), MODELS["model"])
+    with stack_under_test(tmp_path_factory.mktemp("stack"), MODELS | groups) as running:
         yield running
 
 
@@ -104,3 +122,80 @@ def test_the_command_sizes_compares_and_finds_again(
     assert [each["sizing_id"] for each in said("list", "--limit", "2")["sizings"]] == [this, before]
     assert said("compare", before, str(tmp_path / "again"))["kind"] == "unchanged"
     assert said("costs", "--since", "1d")["models"][0]["model_key"] == "hugging_face/model"
+
+
+def test_a_night_over_seven_profiles_gives_one_summary(stack: StackUnderTest) -> None:
+    written = {
+        "broken": "{",
+        "capped": json.dumps(PROFILE),
+        "improved": json.dumps(PROFILE),
+        "new": json.dumps(PROFILE),
+        "paused": json.dumps({**PROFILE, "enabled": False}),
+        "regressed": json.dumps(PROFILE),
+        "unchanged": json.dumps(PROFILE),
+    }
+    ssm = stack.aws.client("ssm")
+    for group, content in written.items():
+        ssm.put_parameter(Name=f"{PROFILES_PATH}/{group}", Value=content, Type="String")
+        models.register_package(stack.aws.client("sagemaker"), group)
+    stack.load_tests()
+    sized_before = ["improved", "regressed", "unchanged"]
+    before = stack.run("NightlyStateMachine", {"profiles": sized_before})
+    assert before.status == "SUCCEEDED", before.cause
+    table = stack.aws.stack.ref("SizingTable")
+    dear = {
+        "pk": history.partition("model_package_group/capped"),
+        "sk": "1",
+        "sizing_cost_usd": 900,
+    }
+    sizing_table.put(table, dear)
+    stack.told = len(stack.messages())
+
+    machine = stack.aws.state_machine_arn("SizingStateMachine")
+
+    def sizing_id(group: str) -> str:
+        """The id that the sizing of a profile has in the night that comes."""
+        arn = machine.replace(":stateMachine:", ":execution:")
+        return names.sizing_id(f"{arn}:{night.execution_name(group, 'the-night')}")
+
+    def half_as_busy(spec: Mapping[str, Any], data: list[Datum]) -> list[Datum]:
+        if sizing_id("improved") not in spec["endpoint_name"]:
+            return data
+        return [
+            replace(each, value=each.value / 2) if each.name == "CPUUtilization" else each
+            for each in data
+        ]
+
+    stack.load_tests(**{sizing_id("regressed"): "5xx"})
+    stack.alter_metrics = half_as_busy
+    ended = stack.wait(stack.start("NightlyStateMachine", {"max_cost_usd": 500}, name="the-night"))
+    stack.alter_metrics = as_they_are
+
+    assert (ended.status, ended.error) == ("FAILED", "SizingsFailed")
+    assert ended.cause.startswith("broken: profile: must be a JSON object")
+    [(subject, text)] = stack.news()
+    assert (
+        subject
+        == (
+            "Endpoint sizing: 1 FAILED, 1 regressed, 1 improved, 1 first, 1 unchanged, 2 SKIPPED "
+            "of 7 profiles"
+        )[:99]
+    )
+    told = dict(line.split(": ", 1) for line in text.splitlines()[2:])
+    assert told["broken"].startswith("FAILED; profile: must be a JSON object")
+    assert told["capped"] == (
+        "SKIPPED; the run may cost $500.00, $0.00 are spent, and its last sizing cost $900.00"
+    )
+    assert told["improved"].startswith("SIZED; 1 x ml.m5.xlarge")
+    assert told["new"].startswith("SIZED; 2 x ml.m5.xlarge")
+    assert told["paused"] == "SKIPPED; paused"
+    assert told["regressed"].startswith("TARGET_NOT_MET; ")
+    assert told["unchanged"].startswith("SIZED; 2 x ml.m5.xlarge")
+    cost = sum(float(each) for each in re.findall(r"the sizing cost \$([\d.]+)", text))
+    assert f"The sizings cost ${cost:.3g}." in text
+    bucket = stack.aws.stack.ref("ResultsBucket")
+    found = s3_documents.read_json(
+        bucket, f"{names.sizing_folder(sizing_id('unchanged'))}result.json"
+    )
+    assert load_tests(found) == [("ml.m5.xlarge", 2, "verify")]
+    assert stack.settle() == []

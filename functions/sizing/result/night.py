@@ -195,12 +195,16 @@ class Run:
                 left.append(Ended(profile=group, status="SKIPPED", reason=why, notify="never"))
                 continue
             if self.limit_usd is not None:
-                expected += self.last_cost(group)
-                if expected >= self.limit_usd:
-                    why = f"the run may cost ${self.limit_usd:.2f}, and ${cost:.2f} are spent"
+                last = self.last_cost(group)
+                if expected + last >= self.limit_usd:
+                    why = (
+                        f"the run may cost {usd(self.limit_usd)}, {usd(cost)} are spent, and its "
+                        f"last sizing cost {usd(last)}"
+                    )
                     notify = profile.request.notify
                     left.append(Ended(profile=group, status="SKIPPED", reason=why, notify=notify))
                     continue
+                expected += last
             sizing = self._sizing(group, profile)
             size += len(json.dumps(sizing).encode())
             if batch and size > _BATCH_BYTES:
