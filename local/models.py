@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.sagemaker.models import sagemaker_backends
+
 from local.sagemaker import model_keys
 from sizing.request.request import Model
 
@@ -57,13 +60,18 @@ def register_package(sagemaker: Any, group: str) -> str:
         each["ModelPackageGroupName"] for each in known["ModelPackageGroupSummaryList"]
     ):
         sagemaker.create_model_package_group(ModelPackageGroupName=group)
-    package = sagemaker.create_model_package(
+    arn = sagemaker.create_model_package(
         ModelPackageGroupName=group,
-        ModelApprovalStatus="Approved",
+        ModelApprovalStatus="PendingManualApproval",
         InferenceSpecification={
             "Containers": [{"Image": _IMAGE}],
             "SupportedContentTypes": ["application/json"],
             "SupportedResponseMIMETypes": ["application/json"],
         },
+    )["ModelPackageArn"]
+    # It has been approved before anybody was there to hear of it.
+    backend = sagemaker_backends[DEFAULT_ACCOUNT_ID][sagemaker.meta.region_name]
+    backend.model_packages[backend.model_package_name_mapping[arn]].set_model_approval_status(
+        "Approved"
     )
-    return str(package["ModelPackageArn"])
+    return str(arn)

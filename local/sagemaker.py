@@ -17,6 +17,7 @@ from moto.sagemaker.exceptions import SagemakerClientError, ValidationError
 from moto.sagemaker.models import FakeEndpointConfig, SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
 
+from local import events
 from local.clients import client
 from local.endpoint.behaviour import (
     LocalModel,
@@ -97,7 +98,11 @@ def patches(endpoints: Endpoints) -> Iterator[Patch]:
         ("create_endpoint_config", "endpoint_configs", "endpoint configuration"),
     ):
         yield Patch(backend, name, _unique(vars(backend)[name], store, kind))
-    yield Patch(backend, "update_model_package", _keeping(vars(backend)["update_model_package"]))
+    for name, call in (
+        ("create_model_package", vars(backend)["create_model_package"]),
+        ("update_model_package", _keeping(vars(backend)["update_model_package"])),
+    ):
+        yield Patch(backend, name, _telling(call))
     yield Patch(backend, "create_endpoint", partialmethod(_create_endpoint, endpoints))
     yield Patch(backend, "describe_endpoint", partialmethod(_describe_endpoint, endpoints))
     yield Patch(backend, "list_endpoints", partialmethod(_list_endpoints, endpoints))
@@ -144,6 +149,36 @@ def _keeping(update: Callable[..., str]) -> Callable[..., str]:
         )
 
     return kept
+
+
+#: What UpdateModelPackage calls the fields that an event names.
+_UPDATED_FIELDS: Final = {
+    "model_approval_status": "ModelApprovalStatus",
+    "approval_description": "ApprovalDescription",
+    "customer_metadata_properties": "CustomerMetadataProperties",
+}
+
+
+def _telling(call: Callable[..., str]) -> Callable[..., str]:
+    """Every change of a model package is an event, as on AWS; of an update it says what changed."""
+
+    def told(backend: SageMakerModelBackend, *args: Any, **given: Any) -> str:
+        arn = call(backend, *args, **given)
+        package: Any = backend.model_packages[backend.model_package_name_mapping.get(arn, arn)]
+        detail = {
+            "ModelPackageGroupName": package.model_package_group_name,
+            "ModelPackageVersion": package.model_package_version,
+            "ModelPackageArn": arn,
+            "ModelPackageStatus": package.model_package_status,
+            "ModelApprovalStatus": package.model_approval_status,
+        }
+        updated = [field for name, field in _UPDATED_FIELDS.items() if given.get(name)]
+        if "model_package_arn" in given:
+            detail["UpdatedModelPackageFields"] = updated
+        events.publish("aws.sagemaker", "SageMaker Model Package State Change", detail)
+        return arn
+
+    return told
 
 
 def _existing_resource(backend: Any, arn: str) -> Any:

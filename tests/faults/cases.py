@@ -393,14 +393,16 @@ OF_CALLS: Mapping[FunctionCall, tuple[str, str]] = {
     # Whoever can't be asked about may well be alive.
     FunctionCall("acquire-lock", "stepfunctions DescribeExecution"): ("AwsUnavailable", "Locked"),
 }
-#: What a sizing does without: prices and quotas have a table or a note, history and report are
-#: missed, what costs money is removed later, and a load test ends by either of two calls.
+#: What a sizing does without: prices and quotas have a table or a note, addresses mostly suffice,
+#: history and report are missed, what costs money is removed later, and a load test ends by either
+#: of two calls.
 DONE_WITHOUT = frozenset(
     {
         FunctionCall("resolve-request", "pricing GetProducts"),
         FunctionCall("resolve-request", "service-quotas ListServiceQuotas"),
         FunctionCall("resolve-request", "service-quotas ListAWSDefaultServiceQuotas"),
         FunctionCall("resolve-request", "dynamodb Query"),
+        FunctionCall("resolve-request", "ec2 DescribeSubnets"),
         FunctionCall("acquire-lock", "events PutEvents"),
         FunctionCall("ensure-endpoint", "sagemaker DeleteEndpoint"),
         FunctionCall("read-reason", "s3 GetObject load_test.json"),

@@ -32,7 +32,7 @@ PROFILE = {name: value for name, value in a_request(use_history=True).items() if
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackUnderTest]:
-    groups = dict.fromkeys(("improved", "new", "regressed", "unchanged"), MODELS["model"])
+    groups = dict.fromkeys(("improved", "mine", "new", "regressed", "unchanged"), MODELS["model"])
     with stack_under_test(tmp_path_factory.mktemp("stack"), MODELS | groups) as running:
         yield running
 
@@ -122,6 +122,53 @@ def test_the_command_sizes_compares_and_finds_again(
     assert [each["sizing_id"] for each in said("list", "--limit", "2")["sizings"]] == [this, before]
     assert said("compare", before, str(tmp_path / "again"))["kind"] == "unchanged"
     assert said("costs", "--since", "1d")["models"][0]["model_key"] == "hugging_face/model"
+
+
+def test_a_model_that_is_registered_is_sized_and_its_answer_is_everywhere(
+    stack: StackUnderTest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack.load_tests()
+    stack.told = len(stack.messages())
+    nights, ssm = len(stack.executions("NightlyStateMachine")), stack.aws.client("ssm")
+    ssm.put_parameter(Name=f"{PROFILES_PATH}/mine", Value=json.dumps(PROFILE), Type="String")
+    request = tmp_path / "request.json"
+    request.write_text(json.dumps(a_request()))
+
+    def shown_now() -> Any:
+        capsys.readouterr()
+        assert run(["show", "--model", "mine", "--output", "json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert run(["register", "mine", str(request)]) == 0
+    assert len(stack.executions("NightlyStateMachine")) == nights  # nobody has approved it
+    assert run(["register", "mine", str(request), "--approve"]) == 0
+    stack.wait_for_all("NightlyStateMachine")
+    sagemaker = stack.aws.client("sagemaker")
+    listed = sagemaker.list_model_packages(ModelPackageGroupName="mine")["ModelPackageSummaryList"]
+    pending, package = sorted(each["ModelPackageArn"] for each in listed)
+
+    shown = shown_now()
+    assert (shown["status"], shown["model"]["package_arn"]) == ("SIZED", package)
+    assert shown["recommendation"]["instance_count"] == 2
+    [(subject, text)] = stack.news()
+    assert subject.startswith("SIZED: 2 x ml.m5.xlarge")
+    assert "mine" in text
+    bucket = stack.aws.stack.ref("ResultsBucket")
+    latest = names.latest_folder("model_package_group/mine")
+    assert s3_documents.read_json(bucket, f"{latest}result.json") == shown
+    answer = ssm.get_parameter(Name="/endpoint-sizer/answers/mine")["Parameter"]["Value"]
+    assert json.loads(answer)["instance_count"] == 2
+    described = sagemaker.describe_model_package(ModelPackageName=package)
+    assert "2" in described["CustomerMetadataProperties"].values()
+    # Neither that, nor what others write of an approved package, starts another sizing.
+    sagemaker.update_model_package(ModelPackageArn=package, ApprovalDescription="as it was")
+    assert len(stack.executions("NightlyStateMachine")) == nights + 1
+    sagemaker.update_model_package(ModelPackageArn=pending, ModelApprovalStatus="Approved")
+    assert len(stack.executions("NightlyStateMachine")) == nights + 2
+    stack.wait_for_all("NightlyStateMachine")
+    assert shown_now()["change"]["kind"] == "unchanged"
+    ssm.delete_parameter(Name=f"{PROFILES_PATH}/mine")
+    assert stack.settle() == []
 
 
 def test_a_night_over_seven_profiles_gives_one_summary(stack: StackUnderTest) -> None:
