@@ -112,12 +112,14 @@ def show_sizing(
     epilog="""\b
 Examples:
   endpoint-sizer report 0123456789ab
-  endpoint-sizer report --latest --out report.html"""
+  endpoint-sizer report --latest --out report.html
+  endpoint-sizer report --model sentiment --history"""
 )
 @click.argument("sizing", metavar="[ID]", required=False)
 @in_stack()
 @click.option("--model", metavar="M", help="The last sizing of this model.")
 @click.option("--latest", is_flag=True, help="The last sizing that has ended.")
+@click.option("--history", is_flag=True, help="All sizings of the model, on one page.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -130,21 +132,33 @@ def report(
     place: Place,
     model: str | None,
     latest: bool,
+    history: bool,
     out: Path | None,
     output: str,
 ) -> None:
     """Open the report of a sizing in the browser, or save it.
 
-    Where nobody watches, in a pipe or a script, it is only saved: to report-ID.html.
+    Where nobody watches, in a pipe or a script, it is only saved: to report-ID.html, or
+    history-ID.html where ID is the last sizing's.
     """
     _one_of(sizing, model, latest)
+    if history and model is None:
+        raise WrongUse("--history: needs --model")
     stack = place.open()
     from endpoint_sizer import printed, sizings
     from endpoint_sizer.documents import reason
 
-    this = _id(stack, sizing, model)
-    path = out or Path(f"report-{this}.html")
-    content = sizings.report_bytes(stack, this)
+    if history:
+        from report.history import render
+
+        every = list(sizings.history(stack, str(model)))
+        this = every[0].sizing_id
+        path = out or Path(f"history-{this}.html")
+        content = render(every[0].model_key, every).encode()
+    else:
+        this = _id(stack, sizing, model)
+        path = out or Path(f"report-{this}.html")
+        content = sizings.report_bytes(stack, this)
     try:
         path.write_bytes(content)
     except OSError as error:

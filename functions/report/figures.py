@@ -93,7 +93,7 @@ def utilization_plot(result: Result, request: Request | None) -> Plot | None:
         series += _utilization_series(candidate, points, colour_of(number), request)
     if not described:
         return None
-    panel = {
+    drawn = {
         "label": "utilization, percent",
         "unit": " %",
         "min": 0,
@@ -113,7 +113,7 @@ def utilization_plot(result: Result, request: Request | None) -> Plot | None:
         caption="Open circles are steps on one instance (baseline), filled ones steps on the "
         "scaled-out endpoint (verify), crosses steps whose figures were not used. The line is the "
         "fit that the search predicts with.",
-        figure=_figure("requests per second and instance", [panel]),
+        figure=figure("requests per second and instance", [drawn]),
     )
 
 
@@ -124,11 +124,11 @@ def _utilization_series(
     named = {"name": candidate.instance_type, "colour": colour}
     if fit is not None:
         xs, ys = fit
-        yield {**named, "dash": "dot", "x": _shortened(xs), "y": _shortened(ys)}
+        yield {**named, "dash": "dot", "x": shortened(xs), "y": shortened(ys)}
     yield {
         **named,
-        "x": _shortened(point.tps_per_instance for point in points),
-        "y": _shortened(point.seen.utilization_percent for point in points),
+        "x": shortened(point.tps_per_instance for point in points),
+        "y": shortened(point.seen.utilization_percent for point in points),
         "line": False,
         "marks": [point.mark for point in points],
         "text": [_hover(candidate, point) for point in points],
@@ -223,7 +223,7 @@ def latency_plot(candidate: CandidateResult, *, limit_ms: float | None, number: 
         return None
     logarithmic = min(values) > 0 and max(values) / min(values) > _LOG_RATIO
     values += [limit_ms] if limit_ms is not None else []
-    panel = {
+    drawn = {
         "label": "latency, milliseconds",
         "unit": " ms",
         "log": logarithmic,
@@ -245,9 +245,9 @@ def latency_plot(candidate: CandidateResult, *, limit_ms: float | None, number: 
         caption="ModelLatency as CloudWatch reports it, in the candidate's colour, and the latency "
         "at the client from the moment a request was due"
         + (", on a logarithmic scale." if logarithmic else "."),
-        figure=_figure(
+        figure=figure(
             "requests per second and instance",
-            [panel],
+            [drawn],
             from_zero=False,
             shared={
                 "x": [_short(point.tps_per_instance) for point in points],
@@ -270,7 +270,7 @@ def _latency_series(points: Sequence[_Point], colour: str) -> Iterator[Figure]:
                 "name": f"{whose} {name}",
                 "colour": shade,
                 "dash": {"p50": "dot", "p90": "dash"}.get(name),
-                "y": _shortened(getattr(each, name) for each in latencies),
+                "y": shortened(getattr(each, name) for each in latencies),
             }
 
 
@@ -292,7 +292,7 @@ def timeline_plot(
     start = seconds[0].t
     calm = [not _in_burst(each, timeline) for each in seconds]
     calm = calm if any(calm) else [True] * len(seconds)
-    rates = _panel(
+    rates = panel(
         "requests per second",
         "/s",
         calm,
@@ -301,7 +301,7 @@ def timeline_plot(
             ("achieved", colour, None, [each.achieved_tps for each in seconds]),
         ],
     )
-    latency = _panel(
+    latency = panel(
         "client latency, ms",
         " ms",
         calm,
@@ -314,7 +314,7 @@ def timeline_plot(
     errors = [each.error_tps for each in seconds]
     if any(errors):
         failed: list[_Line] = [("failed", "errors", None, errors)]
-        every = _panel("failed per second", "/s", [True] * len(errors), failed)
+        every = panel("failed per second", "/s", [True] * len(errors), failed)
         panels.append({**every, "height": 0.4})
     return Plot(
         id=f"timeline-{number}",
@@ -324,10 +324,10 @@ def timeline_plot(
         "rate; lighter, warm-ups and the burst, which may leave the axis. Latency is the client's, "
         "from the moment a request was due.",
         figure={
-            **_figure(
+            **figure(
                 "seconds from the start",
                 panels,
-                shared={"x": _shortened(each.t - start for each in seconds)},
+                shared={"x": shortened(each.t - start for each in seconds)},
             ),
             "spans": list(_spans(load_test, timeline, start)),
             "together": True,
@@ -338,7 +338,7 @@ def timeline_plot(
 _Line = tuple[str, str, str | None, list[float | None]]
 
 
-def _panel(label: str, unit: str, shown: Sequence[bool], lines: Sequence[_Line]) -> Figure:
+def panel(label: str, unit: str, shown: Sequence[bool], lines: Sequence[_Line]) -> Figure:
     """Lines over time; the axis reaches to the highest value of the seconds that are ``shown``."""
     highest = max(
         (
@@ -355,7 +355,7 @@ def _panel(label: str, unit: str, shown: Sequence[bool], lines: Sequence[_Line])
         "min": 0,
         "max": _short(highest * _HEADROOM) or 1,
         "series": [
-            {"name": name, "colour": colour, "dash": dash, "y": _shortened(ys)}
+            {"name": name, "colour": colour, "dash": dash, "y": shortened(ys)}
             for name, colour, dash, ys in lines
         ],
     }
@@ -415,18 +415,26 @@ def _described(candidate: CandidateResult, points: Sequence[_Point]) -> str:
     )
 
 
-def _figure(
+def figure(
     x_label: str,
     panels: Sequence[Figure],
     *,
     from_zero: bool = True,
     shared: Figure | None = None,
 ) -> Figure:
+    """Panels over one x axis.
+
+    Args:
+        x_label: What the x axis is.
+        panels: One under the other.
+        from_zero: Whether the x axis begins at zero; else near the first point.
+        shared: What series have that have none of their own.
+    """
     shared = shared or {}
     xs = [
         x
-        for panel in panels
-        for series in panel["series"]
+        for each in panels
+        for series in each["series"]
         for x in series.get("x", shared.get("x", ()))
     ]
     low, high = (0.0 if from_zero else min(xs)), max(xs)
@@ -442,12 +450,12 @@ def _figure(
     }
 
 
-def _shortened(values: Iterable[float | None]) -> list[float | None]:
+def shortened(values: Iterable[float | None]) -> list[float | None]:
+    """Numbers of as many digits as are seen."""
     return [None if value is None else _short(value) for value in values]
 
 
 def _short(value: float) -> float:
-    """A number of as many digits as are seen."""
     if value == 0:
         return 0
     short = round(value, _DIGITS - 1 - floor(log10(abs(value))))

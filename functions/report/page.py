@@ -126,8 +126,8 @@ def render(document: Mapping[str, Any], timelines: Mapping[str, Timeline]) -> st
     sections = list(_sections(result, timelines))
     plots = [plot for plot in _overview(result, request) if plot is not None]
     drawn = [*plots, *(each.plot for each in sections if each.plot is not None)]
-    scripts = [_script("actions.js"), *([_script("draw.js")] if drawn else [])]
-    return _template().render(
+    scripts = [file_of_page("actions.js"), *([file_of_page("draw.js")] if drawn else [])]
+    return template("report.html.j2").render(
         result=result,
         request=request,
         request_json=_pretty(_shown(result.sizing.request)),
@@ -145,8 +145,8 @@ def render(document: Mapping[str, Any], timelines: Mapping[str, Timeline]) -> st
         figures={plot.id: plot.figure for plot in drawn},
         packed_result=_packed(document),
         scripts=scripts,
-        style=(_FOLDER / "report.css").read_text(),
-        script_sources=" ".join(map(_source, scripts)),
+        style=file_of_page("report.css"),
+        script_sources=" ".join(map(source_of, scripts)),
         model=message.model_label(result.sizing.request),
         sentence=message.sentence(result),
         locally=message.locally(result),
@@ -166,7 +166,8 @@ def render(document: Mapping[str, Any], timelines: Mapping[str, Timeline]) -> st
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A template of this folder, with the filters for figures."""
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -183,7 +184,7 @@ def _template() -> Template:
         "percentiles": _percentiles,
         "duration": message.duration,
     }
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _percent(value: float | None, decimals: int = 1) -> str:
@@ -316,7 +317,8 @@ def _packed(document: Mapping[str, Any]) -> str:
     return base64.b64encode(gzip.compress(_pretty(document).encode(), mtime=0)).decode()
 
 
-def _script(name: str) -> str:
+def file_of_page(name: str) -> str:
+    """A script or the style, as it stands in this folder."""
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
@@ -377,7 +379,7 @@ def _pretty(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
-def _source(script: str) -> str:
+def source_of(script: str) -> str:
     """A Content-Security-Policy source that lets this one script run, and no other."""
     digest = hashlib.sha256(script.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"

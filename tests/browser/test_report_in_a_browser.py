@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from report import history
 from report.page import render
 from tests.unit.result import sample_sizings
+from tests.unit.result.test_history_page import nights
 from tests.unit.result.test_report_page import HOSTILE, hostile
 
 pytestmark = pytest.mark.browser
@@ -60,11 +62,13 @@ def regressed() -> dict[str, Any]:
 def html_of(name: str) -> str:
     if name == "regressed":
         return render(regressed(), sample_sizings.sized().timelines())
+    if name == "history":
+        return history.render("model_package_group/sentiment", nights())
     made = hostile() if name == "hostile" else sample_sizings.ALL[name]()
     return render(made.document(), made.timelines())
 
 
-OUTCOMES = (*sample_sizings.ALL, "regressed", "hostile")
+OUTCOMES = (*sample_sizings.ALL, "regressed", "hostile", "history")
 
 
 @pytest.fixture(scope="session")

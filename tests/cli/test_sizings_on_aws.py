@@ -153,6 +153,26 @@ def test_a_report_is_opened_in_a_terminal(
     assert opened == [(tmp_path / f"report-{this}.html").as_uri()]
 
 
+def test_a_model_s_history_is_one_page(
+    account: Account, printed: Printed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    key = "model_package_group/sentiment"
+    account.remembered(summary("old", key, started_at="2026-11-25T02:00:00Z", instance_count=9))
+    account.remembered(summary("new", key))
+    said = printed("report", "--model", "sentiment", "--history")
+    this = sizing_id(arn("new"))
+    assert said == {"sizing_id": this, "path": f"history-{this}.html", "opened": False}
+    page = (tmp_path / said["path"]).read_text()
+    assert "9 x ml.m5.xlarge" in page
+    assert "3 x ml.m5.xlarge for 1,000 requests per second" in page
+
+
+def test_a_history_is_a_model_s(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", "--latest", "--history"]) == 64
+    assert capsys.readouterr().err.strip().endswith("--history: needs --model")
+
+
 # --- costs ---------------------------------------------------------------------------------------
 
 
