@@ -30,7 +30,9 @@ from tests.local import arithmetic_answers
 pytestmark = pytest.mark.examples
 
 ROOT = Path(__file__).parents[2]
-COMMAND = (sys.executable, "-m", "local", "size")
+COMMAND = (sys.executable, "-m", "endpoint_sizer", "size", "--local")
+#: Of a target that is not met.
+EXIT_CODE = 2
 #: Sized by the command itself, for its exit code.
 BY_COMMAND = "limit-of-three"
 ON_ONE_STACK = [each for each in arithmetic_answers.names() if each != BY_COMMAND]
@@ -142,6 +144,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sizings]:
         }
         found |= {example: stack.result(arn, deadline) for example, arn in again.items()}
         _, stderr = command.communicate(timeout=deadline - time.monotonic())
+        assert command.returncode == EXIT_CODE, stderr
         written = (folder / "out" / names.RESULT_FILE).read_text()
         assert stack.left() == []
         found[BY_COMMAND] = Result.model_validate_json(written)
@@ -154,4 +157,4 @@ def test_the_answer_is_what_arithmetic_says(ended: Sizings, example: str) -> Non
 
 
 def test_a_target_that_is_not_met_is_exit_code_2(ended: Sizings) -> None:
-    assert (ended.exit_code, ended.stderr) == (2, "")
+    assert (ended.exit_code, ended.stderr) == (EXIT_CODE, "")
