@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+from endpoint_sizer.audit import audit
 from endpoint_sizer.compare import compare
 from endpoint_sizer.completion import completion
 from endpoint_sizer.costs import costs
@@ -58,6 +59,7 @@ for _command in (
     profile,
     register,
     costs,
+    audit,
     doctor,
     image,
     local_aws,

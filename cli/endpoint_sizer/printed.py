@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter
 
 from sizing.result.change import Difference
 from sizing.result.result import Result
@@ -141,6 +141,31 @@ class Registered(_Printed):
     image_uri: str
 
 
+class Audited(_Printed):
+    """A variant of a production endpoint, judged by its own history."""
+
+    endpoint: str
+    variant: str
+    #: Null where it has none of its own.
+    instance_type: str | None
+    instance_count: int
+    #: The rate that 99.9 % of all minutes stay at or under; null where it is not known.
+    peak_tps: float | None
+    #: Of the busier of CPU and GPU; null where it is not known.
+    peak_utilization_percent: float | None
+    #: Of all its instances.
+    hourly_cost_usd: float | None
+    #: idle, too_small, latency_growing, too_large, right or unknown.
+    verdict: str
+    #: Null where its history does not tell.
+    suggested_count: int | None
+    why: str
+
+
+class Audit(RootModel[tuple[Audited, ...]]):
+    """Of ``audit``."""
+
+
 #: What each verb prints. A profile is a request without its model; see request.schema.json.
 BY_VERB: Final[dict[str, type[BaseModel]]] = {
     "size": Result,
@@ -159,6 +184,7 @@ BY_VERB: Final[dict[str, type[BaseModel]]] = {
     "profile run": Execution,
     "costs": Costs,
     "register": Registered,
+    "audit": Audit,
 }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -89,14 +90,15 @@ class Place:
         """Whether the user has named any stack."""
         return self.stack_name != DEFAULT_NAME or bool(self.region or self.profile)
 
-    def open(self) -> Stack:
-        """Find the stack.
+    def enter(self) -> str:
+        """Let clients be made for it; returns the region.
 
         Raises:
-            WrongUse: There is no such stack, profile or region.
-            Failed: AWS can't be asked.
+            WrongUse: There is no such profile or region.
         """
         project.make_importable()
+        # What the functions log to standard output is no part of what a command prints.
+        os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
         import boto3
         from botocore import exceptions
 
@@ -115,10 +117,33 @@ class Place:
                 raise WrongUse(
                     "no region: give --region, or set AWS_REGION or the profile's region"
                 )
-            os.environ["AWS_REGION"] = region
-            return Stack(self.stack_name, region, self._outputs(region))
         except exceptions.ProfileNotFound as error:
             raise WrongUse(f"--profile: {error}") from None
+        os.environ["AWS_REGION"] = region
+        return region
+
+    def open(self) -> Stack:
+        """Find the stack.
+
+        Raises:
+            WrongUse: There is no such stack, profile or region.
+            Failed: AWS can't be asked.
+        """
+        region = self.enter()
+        with self.reached():
+            return Stack(self.stack_name, region, self._outputs(region))
+
+    @contextlib.contextmanager
+    def reached(self) -> Iterator[None]:
+        """Say how AWS is reached, where it can't be.
+
+        Raises:
+            Failed: AWS can't be asked.
+        """
+        from botocore import exceptions
+
+        try:
+            yield
         except exceptions.NoCredentialsError:
             raise Failed(
                 "no AWS credentials: give --profile, or sign in as for the AWS CLI"
@@ -153,17 +178,26 @@ def in_stack(
     Args:
         local: What ``--local`` means to it.
     """
+    stack_name = click.option(
+        "--stack-name",
+        default=DEFAULT_NAME,
+        show_default=True,
+        metavar="NAME",
+        help="The stack that is deployed.",
+    )
+
+    def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
+        return stack_name(in_account(local)(command))
+
+    return decorated
+
+
+def in_account(
+    local: str = "On this machine, where `endpoint-sizer local-aws` runs.",
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The same for a command that is about the account, whether a stack is in it or not."""
     options = (
-        click.option(
-            "--stack-name",
-            default=DEFAULT_NAME,
-            show_default=True,
-            metavar="NAME",
-            help="The stack that is deployed.",
-        ),
-        click.option(
-            "--region", metavar="REGION", help="The stack's.  [default: as for the AWS CLI]"
-        ),
+        click.option("--region", metavar="REGION", help="[default: as for the AWS CLI]"),
         click.option("--profile", metavar="NAME", help="A profile of the AWS CLI."),
         click.option("--local", is_flag=True, help=local),
     )
@@ -171,7 +205,11 @@ def in_stack(
     def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def with_place(
-            stack_name: str, region: str | None, profile: str | None, local: bool, **others: Any
+            region: str | None,
+            profile: str | None,
+            local: bool,
+            stack_name: str = DEFAULT_NAME,
+            **others: Any,
         ) -> Any:
             return command(place=Place(stack_name, region, profile, local), **others)
 

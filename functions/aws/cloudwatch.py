@@ -11,6 +11,9 @@ from sizing.clean_up import names
 from sizing.load_test.measurement import MetricData, MetricQuery
 from sizing.load_test.observation import Window
 
+#: Endpoint, variant and query.
+Asked = tuple[str, str, MetricQuery]
+
 
 def metric_data(endpoint_name: str, window: Window, queries: Sequence[MetricQuery]) -> MetricData:
     """The answers to queries, by the start of their periods.
@@ -23,20 +26,33 @@ def metric_data(endpoint_name: str, window: Window, queries: Sequence[MetricQuer
     Raises:
         botocore.exceptions.ClientError: The call was refused.
     """
-    by_id = {f"query_{index}": query for index, query in enumerate(queries)}
+    asked = [(endpoint_name, names.VARIANT_NAME, query) for query in queries]
+    answered = series(asked, window)
+    return {query: answered[each] for each, query in zip(asked, queries, strict=True)}
+
+
+def series(asked: Sequence[Asked], window: Window) -> dict[Asked, dict[int, float]]:
+    """The answers to queries of any variants, by the start of their periods.
+
+    Args:
+        asked: Endpoint, variant and query of each; at most 500.
+        window: What is asked for; the end is exclusive.
+
+    Raises:
+        botocore.exceptions.ClientError: The call was refused.
+    """
+    by_id = {f"query_{index}": each for index, each in enumerate(asked)}
     pages = (
         client("cloudwatch")
         .get_paginator("get_metric_data")
         .paginate(
-            MetricDataQueries=[
-                _query(identifier, query, endpoint_name) for identifier, query in by_id.items()
-            ],
+            MetricDataQueries=[_query(identifier, *each) for identifier, each in by_id.items()],
             StartTime=datetime.fromtimestamp(window.start, UTC),
             EndTime=datetime.fromtimestamp(window.end, UTC),
             ScanBy="TimestampAscending",
         )
     )
-    data: dict[MetricQuery, dict[int, float]] = {query: {} for query in queries}
+    data: dict[Asked, dict[int, float]] = {each: {} for each in asked}
     for page in pages:
         for result in page["MetricDataResults"]:
             timestamps = (round(each.timestamp()) for each in result["Timestamps"])
@@ -44,7 +60,9 @@ def metric_data(endpoint_name: str, window: Window, queries: Sequence[MetricQuer
     return data
 
 
-def _query(identifier: str, query: MetricQuery, endpoint_name: str) -> dict[str, Any]:
+def _query(
+    identifier: str, endpoint_name: str, variant_name: str, query: MetricQuery
+) -> dict[str, Any]:
     return {
         "Id": identifier,
         "MetricStat": {
@@ -53,7 +71,7 @@ def _query(identifier: str, query: MetricQuery, endpoint_name: str) -> dict[str,
                 "MetricName": query.metric,
                 "Dimensions": [
                     {"Name": "EndpointName", "Value": endpoint_name},
-                    {"Name": "VariantName", "Value": names.VARIANT_NAME},
+                    {"Name": "VariantName", "Value": variant_name},
                 ],
             },
             "Period": query.period_seconds,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,7 +76,12 @@ class Account:
     #: Called when a sizing is looked at.
     on_look: Callable[[str], None] = lambda _arn: None
 
+    #: Services that are answered from here.
+    here: tuple[str, ...] = _HERE
+
     _clients: dict[str, Any] = field(default_factory=dict)
+    #: What is being asked, by thread.
+    _asked: threading.local = field(default_factory=threading.local)
 
     # --- What is in it ------------------------------------------------------------------------
 
@@ -125,7 +131,7 @@ class Account:
 
     def client(self, service: str, _endpoint_url: str | None = None) -> Any:
         """In the place of ``aws.clients._client``."""
-        if service not in _HERE:
+        if service not in self.here:
             return of_moto(service)
         if (client := self._clients.get(service)) is None:
             client = self._clients[service] = _new_client(service)
@@ -134,10 +140,11 @@ class Account:
         return client
 
     def _note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        self._asked.given = params
         self.calls.append((model.name, params))
 
     def _answer(self, model: Any, **_: Any) -> tuple[Any, dict[str, Any]]:
-        operation, given = model.name, self.calls[-1][1]
+        operation, given = model.name, self._asked.given
         if code := self.refusals.get(operation):
             raise ClientError({"Error": {"Code": code, "Message": f"{code}!"}}, operation)
         answer = getattr(self, f"_{operation}")(given)

@@ -36,6 +36,7 @@ def process(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]
 
 def test_it_has_the_verbs_it_promises() -> None:
     assert VERBS == [
+        "audit",
         "compare",
         "completion",
         "costs",

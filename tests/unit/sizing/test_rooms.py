@@ -9,7 +9,16 @@ import pytest
 
 DOMAIN = Path(__file__).parents[3] / "functions" / "sizing"
 #: The order that ``functions/sizing/__init__.py`` tells of.
-ROOMS = ("catalogue", "request", "clean_up", "endpoint", "load_test", "search", "result")
+ROOMS = (
+    "catalogue",
+    "request",
+    "clean_up",
+    "endpoint",
+    "load_test",
+    "search",
+    "production",
+    "result",
+)
 MOST_FILES = 10
 
 

@@ -1,0 +1,142 @@
+"""``endpoint-sizer audit``: what production endpoints get, and whether they fit. Loads nothing."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from endpoint_sizer.endings import WrongUse
+from endpoint_sizer.formats import Column, output_option, show
+from endpoint_sizer.stack import Place, in_account
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from aws.production import Variant
+    from endpoint_sizer.printed import Audited
+    from sizing.catalogue.instance import InstanceFacts
+    from sizing.production.audit import Judgement
+
+_HOURS_A_MONTH: Final = 730
+_DAY_SECONDS: Final = 86_400
+_MOST_DAYS: Final = 15  # CloudWatch keeps minutes for so long
+
+
+def _usd_a_month(hourly: float) -> str:
+    return f"${hourly * _HOURS_A_MONTH:,.0f}"
+
+
+_COLUMNS: Final = (
+    Column("endpoint", "endpoint"),
+    Column("variant", "variant"),
+    Column("type", "instance_type"),
+    Column("count", "instance_count", right=True),
+    Column("peak TPS", "peak_tps", "{:.3g}".format, right=True),
+    Column("at peak", "peak_utilization_percent", "{:.0f} %".format, right=True),
+    Column("a month", "hourly_cost_usd", _usd_a_month, right=True),
+    Column("verdict", "verdict"),
+    Column("count for it", "suggested_count", right=True),
+    Column("why", "why"),
+)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  endpoint-sizer audit
+  endpoint-sizer audit checkout-ranking --days 7
+  endpoint-sizer audit --output json | jq '.[] | select(.verdict == "too_large")'"""
+)
+@click.argument("endpoints", metavar="[NAMES]", nargs=-1)
+@in_account()
+@click.option("--all", "every", is_flag=True, help="All of account and region; also without NAME.")
+@click.option(
+    "--days",
+    type=click.IntRange(1, _MOST_DAYS),
+    default=14,
+    show_default=True,
+    metavar="N",
+    help="How far to look back.",
+)
+@output_option()
+def audit(endpoints: tuple[str, ...], place: Place, every: bool, days: int, output: str) -> None:
+    """Judge production endpoints by their own metrics.
+
+    Nothing is changed and nothing loaded. A count is suggested only where an endpoint's own history tells it. Reading 14 days of 200
+    endpoints costs about $0.01.
+    """
+    if every and endpoints:
+        raise WrongUse("name endpoints or say --all, not both")
+    from endpoint_sizer.printed import Audit
+
+    region = place.enter()
+    with place.reached():
+        found = Audit(tuple(_audited(list(dict.fromkeys(endpoints)), days, region)))
+    rows = [each.model_dump() for each in found.root]
+    show(output, found, _COLUMNS, rows, none="There is no endpoint in this account and region.")
+
+
+def _audited(names: Sequence[str], days: int, region: str) -> Iterator[Audited]:
+    from aws import prices, production
+    from sizing.load_test.observation import Window
+    from sizing.production import audit as judge
+    from sizing.production.audit import PERIOD_SECONDS
+
+    variants, missing = production.variants(names or production.endpoint_names())
+    if missing and names:
+        raise WrongUse(f"there is no endpoint {', '.join(missing)}")
+    known, whys = _types({each.instance_type for each in variants if each.instance_type})
+    priced = {each.instance_type: each for each in prices.priced(known, region)}
+    end = int(time.time()) // PERIOD_SECONDS * PERIOD_SECONDS
+    window = Window(start=end - days * _DAY_SECONDS, end=end)
+    judged = [each for each in variants if each.unlike is None and each.instance_type in priced]
+    histories = production.histories([(e, priced[str(e.instance_type)]) for e in judged], window)
+    found = {
+        (variant.endpoint, variant.name): judge.judge(
+            traffic, periods, variant.scales or (variant.instance_count, variant.instance_count)
+        )
+        for variant, (traffic, periods) in zip(judged, histories, strict=True)
+    }
+    for each in variants:
+        judgement = found.get((each.endpoint, each.name)) or judge.Judgement(
+            judge.Verdict.UNKNOWN, each.unlike or whys.get(str(each.instance_type), "")
+        )
+        yield _row(each, judgement, priced.get(str(each.instance_type)))
+
+
+def _types(names: set[str]) -> tuple[list[InstanceFacts], dict[str, str]]:
+    """Facts of instance types, and why there are none of others."""
+    from aws import instance_types
+    from sizing.errors import InvalidRequest
+
+    known: list[InstanceFacts] = []
+    whys = {}
+    for name in sorted(names):
+        try:
+            known += instance_types.describe([name])
+        except InvalidRequest as error:
+            whys[name] = error.message
+    return known, whys
+
+
+def _row(variant: Variant, judgement: Judgement, facts: InstanceFacts | None) -> Audited:
+    from endpoint_sizer.printed import Audited
+
+    price = facts.hourly_price_usd if facts is not None else None
+    why = judgement.why
+    if variant.scales is not None:
+        why = f"{why}; a policy scales it from {variant.scales[0]} to {variant.scales[1]}"
+    return Audited(
+        endpoint=variant.endpoint,
+        variant=variant.name,
+        instance_type=variant.instance_type,
+        instance_count=variant.instance_count,
+        peak_tps=judgement.peak_tps,
+        peak_utilization_percent=judgement.peak_utilization_percent,
+        hourly_cost_usd=None if price is None else price * variant.instance_count,
+        verdict=judgement.verdict.value,
+        suggested_count=judgement.suggested_count,
+        why=why,
+    )

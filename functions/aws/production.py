@@ -1,0 +1,249 @@
+"""Endpoints that serve production: what they are, and what CloudWatch knows of them. Reads only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from botocore.exceptions import ClientError
+
+from aws import cloudwatch, refusals
+from aws.availability import is_transient
+from aws.clients import client
+from sizing.catalogue.instance import InstanceFacts
+from sizing.load_test.measurement import (
+    INSTANCE_NAMESPACE,
+    INVOCATION_NAMESPACE,
+    MetricQuery,
+)
+from sizing.load_test.observation import Window
+from sizing.production.audit import PERIOD_SECONDS, Period
+from sizing.production.traffic import MINUTE, Traffic
+
+#: Calls under way at once. SageMaker gives no number for its describe calls.
+_AT_ONCE = 4
+#: How often a call that is throttled after the SDK's own tries is made again, and the first wait.
+_TRIES = 6
+_FIRST_WAIT_SECONDS = 1.0
+#: What one GetMetricData call may ask for, and answer.
+_MOST_QUERIES = 500
+_MOST_POINTS = 100_800
+_MICROSECONDS_PER_MS = 1000.0
+
+_INVOCATIONS = MetricQuery(INVOCATION_NAMESPACE, "Invocations", "Sum", MINUTE)
+_FAILED = MetricQuery(INVOCATION_NAMESPACE, "Invocation5XXErrors", "Sum", PERIOD_SECONDS)
+_P99 = MetricQuery(INVOCATION_NAMESPACE, "ModelLatency", "p99", PERIOD_SECONDS)
+_SAMPLES = MetricQuery(INSTANCE_NAMESPACE, "CPUUtilization", "SampleCount", PERIOD_SECONDS)
+_CPU = MetricQuery(INSTANCE_NAMESPACE, "CPUUtilization", "Average", PERIOD_SECONDS)
+_GPU = MetricQuery(INSTANCE_NAMESPACE, "GPUUtilization", "Average", PERIOD_SECONDS)
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A variant of an endpoint.
+
+    Args:
+        endpoint: The endpoint's name.
+        name: The variant's.
+        instance_type: None where it has none of its own.
+        instance_count: As it is now.
+        scales: Between which counts it is scaled by a policy; None if it is not.
+        unlike: What it is, if it is nothing that a sizing sizes.
+        created_at: Epoch seconds; what was before is not its history.
+    """
+
+    endpoint: str
+    name: str
+    instance_type: str | None
+    instance_count: int
+    scales: tuple[int, int] | None
+    unlike: str | None
+    created_at: float
+
+
+def endpoint_names() -> list[str]:
+    """All endpoints of the account and region that are not being deleted.
+
+    Raises:
+        botocore.exceptions.ClientError: They could not be listed.
+    """
+    pages = client("sagemaker").get_paginator("list_endpoints").paginate()
+    return [
+        each["EndpointName"]
+        for page in pages
+        for each in page["Endpoints"]
+        if each["EndpointStatus"] != "Deleting"
+    ]
+
+
+def variants(endpoints: Sequence[str]) -> tuple[list[Variant], list[str]]:
+    """The variants of endpoints, and the endpoints that there are none of.
+
+    Raises:
+        botocore.exceptions.ClientError: They could not be described.
+    """
+    scaled = _scaled()
+    found: list[Variant] = []
+    missing: list[str] = []
+    for name, described in zip(endpoints, _each(_described, endpoints), strict=True):
+        if described is None:
+            missing.append(name)
+        else:
+            found += _variants(*described, scaled)
+    return found, missing
+
+
+def _described(name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    sagemaker = client("sagemaker")
+    try:
+        endpoint = sagemaker.describe_endpoint(EndpointName=name)
+        config = sagemaker.describe_endpoint_config(
+            EndpointConfigName=endpoint["EndpointConfigName"]
+        )
+    except ClientError as error:
+        if refusals.is_gone(error):
+            return None
+        raise
+    return endpoint, config
+
+
+def _variants(
+    endpoint: Mapping[str, Any],
+    config: Mapping[str, Any],
+    scaled: Mapping[str, tuple[int, int]],
+) -> Iterator[Variant]:
+    configured = {each["VariantName"]: each for each in config["ProductionVariants"]}
+    for variant in endpoint.get("ProductionVariants", ()):  # none while it is being created
+        name = variant["VariantName"]
+        of_config = configured.get(name, {})
+        yield Variant(
+            endpoint=endpoint["EndpointName"],
+            name=name,
+            instance_type=of_config.get("InstanceType"),
+            instance_count=variant.get("CurrentInstanceCount", 0),
+            scales=scaled.get(f"endpoint/{endpoint['EndpointName']}/variant/{name}"),
+            unlike=_unlike(endpoint, of_config, variant),
+            created_at=endpoint["CreationTime"].timestamp(),
+        )
+
+
+def _unlike(
+    endpoint: Mapping[str, Any], configured: Mapping[str, Any], variant: Mapping[str, Any]
+) -> str | None:
+    if endpoint["EndpointStatus"] in ("Creating", "Failed"):
+        return f"the endpoint is {endpoint['EndpointStatus']}"
+    if "AsyncInferenceConfig" in endpoint:
+        return "an asynchronous endpoint, which is sized by its queue"
+    if "ServerlessConfig" in configured or "CurrentServerlessConfig" in variant:
+        return "a serverless endpoint, which has no instances to count"
+    if "ModelName" not in configured:
+        return "inference components share its instances, whose metrics don't tell them apart"
+    return None
+
+
+def _scaled() -> dict[str, tuple[int, int]]:
+    """Least and most instances of what a policy scales, by the resource's id."""
+    pages = (
+        client("application-autoscaling")
+        .get_paginator("describe_scalable_targets")
+        .paginate(ServiceNamespace="sagemaker")
+    )
+    try:
+        return {
+            each["ResourceId"]: (each["MinCapacity"], each["MaxCapacity"])
+            for page in pages
+            for each in page["ScalableTargets"]
+        }
+    except ClientError as error:
+        if is_transient(error):
+            raise
+        return {}  # not allowed: the audit does without
+
+
+def histories(
+    asked: Sequence[tuple[Variant, InstanceFacts]], window: Window
+) -> Iterator[tuple[Traffic, list[Period]]]:
+    """Invocations, and utilization and latency, of variants; in their order.
+
+    Args:
+        asked: The variants, and their types.
+        window: Which time; from a minute of five on.
+
+    Raises:
+        botocore.exceptions.ClientError: They could not be read.
+    """
+    length = window.end - window.start
+    points = length // MINUTE + 5 * (length // PERIOD_SECONDS)
+    most = max(min(_MOST_POINTS // points, _MOST_QUERIES // 6), 1)
+    batches = [asked[start : start + most] for start in range(0, len(asked), most)]
+    for batch, data in zip(batches, _each(lambda each: _read(each, window), batches), strict=True):
+        for variant, facts in batch:
+            yield _history(variant, facts, data, window)
+
+
+def _read(
+    batch: Sequence[tuple[Variant, InstanceFacts]], window: Window
+) -> Mapping[cloudwatch.Asked, Mapping[int, float]]:
+    return cloudwatch.series(
+        [
+            (variant.endpoint, variant.name, query)
+            for variant, facts in batch
+            for query in (_INVOCATIONS, _FAILED, _P99, _SAMPLES, _CPU, *([_GPU] * bool(facts.gpus)))
+        ],
+        window,
+    )
+
+
+def _history(
+    variant: Variant,
+    facts: InstanceFacts,
+    data: Mapping[cloudwatch.Asked, Mapping[int, float]],
+    window: Window,
+) -> tuple[Traffic, list[Period]]:
+    def of(query: MetricQuery) -> Mapping[int, float]:
+        return data.get((variant.endpoint, variant.name, query), {})
+
+    counts, failed, p99, samples = of(_INVOCATIONS), of(_FAILED), of(_P99), of(_SAMPLES)
+    start = max(window.start, int(variant.created_at) // PERIOD_SECONDS * PERIOD_SECONDS)
+    # Samples of an instance in a period depend on how often it publishes.
+    latest = samples[max(samples)] if samples else 0.0
+    of_instance = max(latest / max(variant.instance_count, 1), 1.0)
+    periods = []
+    for at, cpu in sorted(of(_CPU).items()):
+        invocations = sum(counts.get(at + each, 0.0) for each in range(0, PERIOD_SECONDS, MINUTE))
+        gpu = of(_GPU).get(at, 0.0) / max(facts.gpus, 1)
+        latency = p99.get(at)
+        periods.append(
+            Period(
+                start=at,
+                tps=invocations / PERIOD_SECONDS,
+                instances=max(samples.get(at, latest) / of_instance, 1.0),
+                utilization_percent=max(cpu / facts.vcpus, gpu),
+                p99_ms=None if latency is None else latency / _MICROSECONDS_PER_MS,
+                failed=min(failed.get(at, 0.0) / invocations, 1.0) if invocations else 0.0,
+            )
+        )
+    return Traffic(counts, start, window.end), periods
+
+
+def _each(call: Callable[[_T], _R], given: Iterable[_T]) -> Iterator[_R]:
+    """The call's answers, a few at once; where AWS throttles, more slowly."""
+
+    def patiently(one: _T) -> _R:
+        for attempt in range(_TRIES):
+            try:
+                return call(one)
+            except ClientError as error:
+                if not is_transient(error) or attempt == _TRIES - 1:
+                    raise
+            time.sleep(_FIRST_WAIT_SECONDS * 2**attempt)
+        raise AssertionError("the last try returns or raises")
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        yield from pool.map(patiently, given)

@@ -1,0 +1,277 @@
+"""``endpoint-sizer audit`` on an account whose endpoints have days of traffic behind them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from endpoint_sizer.__main__ import run
+from sizing.production.audit import PERIOD_SECONDS
+from sizing.production.traffic import MINUTE
+from tests.cli import made_up_aws
+from tests.cli.made_up_aws import STARTED, Account
+from tests.unit.sizing.production.made_up_production import DAY, START, Endpoint
+
+DAYS = 2
+NOW = START + DAYS * DAY
+#: A request costs 0.65 % of an instance: 100 a second are 65 %.
+COST = 0.65
+VCPUS = 4
+
+
+@dataclass
+class Production(Account):
+    """An account with endpoints in production."""
+
+    here: tuple[str, ...] = ("sagemaker", "cloudwatch", "application-autoscaling", "pricing")
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    #: What of an endpoint, or of its variant in the config, is not as with the others.
+    odd: dict[str, dict[str, Any]] = field(default_factory=dict)
+    odd_variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scaled: dict[str, tuple[int, int]] = field(default_factory=dict)
+    throttled: int = 0
+
+    def __post_init__(self) -> None:
+        self._data: dict[str, dict[str, dict[int, float]]] = {}
+
+    def _ListEndpoints(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        names = [*self.endpoints, *self.odd]
+        start = int(given.get("NextToken", 0))
+        more = {"NextToken": str(start + 100)} if start + 100 < len(names) else {}
+        summary = {
+            "EndpointArn": "arn:aws:sagemaker:eu-central-1:123456789012:endpoint/x",
+            "CreationTime": STARTED,
+            "LastModifiedTime": STARTED,
+            "EndpointStatus": "InService",
+        }
+        listed = [{"EndpointName": name, **summary} for name in names[start : start + 100]]
+        return {"Endpoints": listed, **more}
+
+    def _DescribeEndpoint(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        name = given["EndpointName"]
+        if self.throttled:
+            self.throttled -= 1
+            raise ClientError({"Error": {"Code": "ThrottlingException"}}, "DescribeEndpoint")
+        if name not in (*self.endpoints, *self.odd):
+            message = f'Could not find endpoint "{name}".'
+            error = {"Code": "ValidationException", "Message": message}
+            raise ClientError({"Error": error}, "DescribeEndpoint")
+        count = self.endpoints[name].instances if name in self.endpoints else 0
+        return {
+            "EndpointName": name,
+            "EndpointArn": f"arn:aws:sagemaker:eu-central-1:123456789012:endpoint/{name}",
+            "EndpointConfigName": name,
+            "EndpointStatus": "InService",
+            "CreationTime": dt.datetime.fromtimestamp(START - DAY, dt.UTC),
+            "LastModifiedTime": STARTED,
+            "ProductionVariants": [{"VariantName": "main", "CurrentInstanceCount": count}],
+            **self.odd.get(name, {}),
+        }
+
+    def _DescribeEndpointConfig(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        name = given["EndpointConfigName"]
+        usual = {"VariantName": "main", "ModelName": "model", "InstanceType": "ml.m5.xlarge"}
+        return {
+            "EndpointConfigName": name,
+            "EndpointConfigArn": f"arn:aws:sagemaker:eu-central-1:1:endpoint-config/{name}",
+            "CreationTime": STARTED,
+            "ProductionVariants": [self.odd_variants.get(name, usual)],
+        }
+
+    def _DescribeScalableTargets(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        assert given["ServiceNamespace"] == "sagemaker"
+        targets = [
+            {
+                "ServiceNamespace": "sagemaker",
+                "ResourceId": f"endpoint/{name}/variant/main",
+                "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+                "MinCapacity": least,
+                "MaxCapacity": most,
+                "RoleARN": "arn",
+                "CreationTime": STARTED,
+            }
+            for name, (least, most) in self.scaled.items()
+        ]
+        return {"ScalableTargets": targets}
+
+    def _GetProducts(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        price = {"priceDimensions": {"x": {"unit": "Hrs", "pricePerUnit": {"USD": "0.25"}}}}
+        return {"PriceList": [json.dumps({"terms": {"OnDemand": {"x": price}}})]}
+
+    def _GetMetricData(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        assert len(given["MetricDataQueries"]) <= 500
+        results, points = [], 0
+        for query in given["MetricDataQueries"]:
+            stat = query["MetricStat"]
+            dimensions = {each["Name"]: each["Value"] for each in stat["Metric"]["Dimensions"]}
+            assert dimensions["VariantName"] == "main"
+            data = self._of(dimensions["EndpointName"])
+            series = data.get(f"{stat['Metric']['MetricName']} {stat['Stat']}", {})
+            points += len(series)
+            times = [dt.datetime.fromtimestamp(at, dt.UTC) for at in series]
+            results.append({"Id": query["Id"], "Timestamps": times, "Values": [*series.values()]})
+        assert points <= 100_800
+        return {"MetricDataResults": results}
+
+    def _of(self, name: str) -> dict[str, dict[int, float]]:
+        if name not in self._data:
+            endpoint = self.endpoints[name]
+            traffic, periods = endpoint.history()
+            samples = endpoint.instances * PERIOD_SECONDS / MINUTE
+            self._data[name] = {
+                "Invocations Sum": dict(traffic.by_minute),
+                "CPUUtilization SampleCount": {each.start: samples for each in periods},
+                "CPUUtilization Average": {
+                    each.start: each.utilization_percent * VCPUS for each in periods
+                },
+                "ModelLatency p99": {each.start: (each.p99_ms or 0) * 1e3 for each in periods},
+            }
+        return self._data[name]
+
+
+@pytest.fixture
+def production(monkeypatch: pytest.MonkeyPatch) -> Iterator[Production]:
+    for name, value in (("ACCESS_KEY_ID", "made-up"), ("SECRET_ACCESS_KEY", "made-up")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_REGION", made_up_aws.REGION)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("time.time", lambda: float(NOW + 100))
+    made = Production()
+    with mock_aws():
+        monkeypatch.setattr("aws.clients._client", made.client)
+        yield made
+    boto3.DEFAULT_SESSION = None
+
+
+@pytest.fixture
+def audited(printed: Callable[..., Any]) -> Callable[..., dict[str, dict[str, Any]]]:
+    def audited(*names: str) -> dict[str, dict[str, Any]]:
+        return {each["endpoint"]: each for each in printed("audit", *names, "--days", str(DAYS))}
+
+    return audited
+
+
+def test_a_fleet_is_judged_by_its_own_history(production: Production, audited: Any) -> None:
+    chance = random.Random(5)
+    for number in range(120):
+        production.endpoints[f"e{number}"] = Endpoint(
+            mean_tps=chance.lognormvariate(4, 1),
+            instances=chance.randint(1, 30),
+            cost=chance.lognormvariate(-0.5, 0.8),
+            idle=chance.choice((0.0, 1.0)),
+            days=DAYS,
+            seed=number,
+        )
+    found = audited("--all")
+    assert len(found) == 120
+    dared = [name for name, each in found.items() if each["suggested_count"] is not None]
+    close = [
+        name
+        for name in dared
+        if abs(found[name]["suggested_count"] - production.endpoints[name].right_count()) <= 1
+    ]
+    assert len(dared) >= 60
+    assert len(close) >= 0.9 * len(dared)
+    # Nothing but reading.
+    assert {name for name, _ in production.calls} == {
+        "ListEndpoints",
+        "DescribeEndpoint",
+        "DescribeEndpointConfig",
+        "DescribeScalableTargets",
+        "GetProducts",
+        "GetMetricData",
+    }
+
+
+def test_each_is_told_what_it_is(production: Production, audited: Any) -> None:
+    fleet = production.endpoints
+    fleet["right"] = Endpoint(200, 4, COST, days=DAYS)
+    fleet["large"] = Endpoint(200, 9, COST, days=DAYS)
+    fleet["small"] = Endpoint(200, 2, COST, days=DAYS)
+    fleet["slower"] = Endpoint(200, 4, COST, days=DAYS, grows=2.0)
+    fleet["scaled"] = Endpoint(200, 4, COST, days=DAYS)
+    fleet["idle"] = Endpoint(0, 2, COST, days=DAYS)
+    production.scaled["scaled"] = (1, 8)
+    production.odd = {
+        "async": {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://x"}}},
+        "failed": {"EndpointStatus": "Failed"},
+        "serverless": {},
+        "components": {},
+        "inferentia": {},
+    }
+    production.odd_variants = {
+        "serverless": {
+            "VariantName": "main",
+            "ModelName": "model",
+            "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 5},
+        },
+        "components": {"VariantName": "main", "InstanceType": "ml.m5.xlarge"},
+        "inferentia": {
+            "VariantName": "main",
+            "ModelName": "model",
+            "InstanceType": "ml.inf2.xlarge",
+        },
+    }
+    production.throttled = 3
+    found = audited()
+    assert {name: each["verdict"] for name, each in found.items()} == {
+        "right": "right",
+        "large": "too_large",
+        "small": "too_small",
+        "slower": "latency_growing",
+        "scaled": "right",
+        "idle": "idle",
+        **dict.fromkeys(production.odd, "unknown"),
+    }
+    assert found["large"]["suggested_count"] in (4, 5)
+    assert found["large"]["instance_type"] == "ml.m5.xlarge"
+    assert found["large"]["hourly_cost_usd"] == 9 * 0.25
+    assert found["scaled"]["why"].endswith("a policy scales it from 1 to 8")
+    for name, why in (
+        ("async", "sized by its queue"),
+        ("failed", "is Failed"),
+        ("serverless", "serverless"),
+        ("components", "inference components"),
+        ("inferentia", "Inferentia"),
+    ):
+        assert why in found[name]["why"], name
+
+
+def test_people_get_a_table(production: Production, capsys: pytest.CaptureFixture[str]) -> None:
+    production.endpoints["large"] = Endpoint(200, 9, COST, days=DAYS)
+    assert run(["audit", "large", "--days", str(DAYS)]) == 0
+    said = capsys.readouterr().out
+    assert "too_large" in said
+    assert "$" in said
+
+
+def test_an_account_without_endpoints_says_so(
+    production: Production, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["audit"]) == 0
+    assert capsys.readouterr().out == "There is no endpoint in this account and region.\n"
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["nobody"], "there is no endpoint nobody"),
+        (["nobody", "--all"], "name endpoints or say --all, not both"),
+        (["--days", "99"], "15"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    production: Production, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["audit", *arguments]) == 64
+    errors = capsys.readouterr().err
+    assert said in errors
