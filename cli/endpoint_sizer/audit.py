@@ -64,8 +64,8 @@ Examples:
 def audit(endpoints: tuple[str, ...], place: Place, every: bool, days: int, output: str) -> None:
     """Judge production endpoints by their own metrics.
 
-    Nothing is changed and nothing loaded. A count is suggested only where an endpoint's own history tells it. Reading 14 days of 200
-    endpoints costs about $0.01.
+    Nothing is changed and nothing loaded. A count is suggested only where an endpoint's own history
+    tells it. Reading 14 days of 200 endpoints costs about $0.01.
     """
     if every and endpoints:
         raise WrongUse("name endpoints or say --all, not both")
