@@ -54,7 +54,7 @@ _ERROR_METRICS = ("Invocation4XXErrors", "Invocation5XXErrors")
 #: A window of fewer periods can't spare a sample of each instance.
 _FEW_PERIODS = 3
 #: Share of a period's samples that jitter may move out of the periods inside a window.
-_STRAY_SHARE = 0.15
+_STRAY_SHARE = 0.25
 
 #: Values by the start of their period, epoch seconds.
 Series = Mapping[int, float]

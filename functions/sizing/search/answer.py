@@ -280,9 +280,10 @@ def _most_tps(known: Known, count: int) -> float | None:
         middle = known.seen.request.target.utilization_percent.middle
         busy = max(trial.observation.utilization_percent, 1.0)
         most = min(most, trial.observation.offered_tps / count * middle / busy / SAFE_SHARE)
-    saturation = known.seen.saturation_tps
-    most *= SAFE_SHARE
-    return most if saturation is None else min(most, SATURATION_SHARE * saturation)
+    # What failed, whatever a burst or the fit says, is over what one serves.
+    seen = known.seen
+    failed = [rate for rate in (seen.saturation_tps, seen.overloaded_tps) if rate is not None]
+    return min([SAFE_SHARE * most, *(SATURATION_SHARE * rate for rate in failed)])
 
 
 def hourly_cost(facts: InstanceFacts, count: int | None) -> float | None:
