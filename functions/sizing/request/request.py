@@ -351,11 +351,9 @@ class Measurement(_Strict):
     def settling_seconds(self) -> int:
         """How long a step's rate is held before its window, seconds.
 
-        With periods of a minute and more a window may be a single one. When in its period a sample
-        is taken is not documented: it may speak of the time before, which must be this rate's.
+        When in its period an instance publishes is not documented: the first sample in a window may
+        speak of a period that began before it, which must be this rate's.
         """
-        if self.metric_period_seconds < 60:
-            return self.settle_seconds
         return max(self.settle_seconds, self.metric_period_seconds)
 
 

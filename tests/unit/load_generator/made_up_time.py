@@ -22,6 +22,7 @@ import gevent
 import pytest
 from botocore.session import Session
 from gevent.event import Event
+from locust import User
 from locust.event import Events
 from locust.rpc.protocol import Message
 from locust.stats import RequestStats
@@ -343,6 +344,10 @@ class _Member:
         message = Message(name, data, self.name).serialize()
         other = self._fleet.members[client_id]
         other.soon(lambda: other.hear(Message.unserialize(message)))
+
+    def spawn_users(self, counts: Mapping[str, int], wait: bool = False) -> list[User]:
+        """Users are made by the tests."""
+        return []
 
     def quit(self) -> None:
         self.has_quit = True
