@@ -228,6 +228,9 @@ def told(index: int, case: Case, outcome: Outcome, judged: Judgement) -> str:
                 f"  {answer.instance_type} {answer.status} {answer.instance_count} "
                 f"{answer.count_interval}: {answer.reason} [{answer.limiting_resource}]"
             )
+        scaling = (outcome.recommendation or {}).get("autoscaling")
+        if scaling is not None:
+            lines.append(f"  scaling at {scaling['target_value'] / 60:.5g}/s an instance")
     return "\n".join(lines)
 
 
