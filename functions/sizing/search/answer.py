@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sizing.catalogue.instance import InstanceFacts
 from sizing.load_test.observation import Observation, Verdict
+from sizing.load_test.verdict import used_up
 from sizing.search.diagnosis import Diagnosis, diagnose
 from sizing.search.known import Known
 from sizing.search.seen import Trial
@@ -280,10 +281,12 @@ def _most_tps(known: Known, count: int) -> float | None:
         middle = known.seen.request.target.utilization_percent.middle
         busy = max(trial.observation.utilization_percent, 1.0)
         most = min(most, trial.observation.offered_tps / count * middle / busy / SAFE_SHARE)
-    # What failed, whatever a burst or the fit says, is over what one serves.
+    # What failed or used all of the hardware up, whatever a burst or the fit says, is no less than
+    # what one serves.
     seen = known.seen
-    failed = [rate for rate in (seen.saturation_tps, seen.overloaded_tps) if rate is not None]
-    return min([SAFE_SHARE * most, *(SATURATION_SHARE * rate for rate in failed)])
+    ends = [rate for rate in (seen.saturation_tps, seen.overloaded_tps) if rate is not None]
+    ends += [step.offered_per_instance for step in seen.steps if used_up(step.observation)]
+    return min([SAFE_SHARE * most, *(SATURATION_SHARE * rate for rate in ends)])
 
 
 def hourly_cost(facts: InstanceFacts, count: int | None) -> float | None:

@@ -91,6 +91,28 @@ class TestAutoscalingFollowsFromWhatLimits:
         outcome, _ = sized(1000, ExactEndpoint(200), utilization_percent={"min": 90, "max": 99})
         assert tracked_tps(outcome, saturation_tps=200) <= 180
 
+    def test_where_second_threads_yield_little_and_a_burst_ended_early(self):
+        """Utilization jumps from 46 to 99 % within a third more load, and answers come late."""
+
+        def bent(record: LoadTestRecord) -> LoadTestRecord:
+            n = record.instance_count
+            steps = []
+            for seen in record.observations:
+                if record.purpose is Purpose.BASELINE and seen.offered_tps > 95:
+                    continue  # the client was behind, and the burst before it as well
+                rate = seen.offered_tps / n
+                percent = 0.45 * rate if rate < 105 else 99.0
+                late = {"achieved_tps": seen.offered_tps, "error_percent": 0.0, "errors": {}}
+                steps.append(seen.model_copy(update={"utilization_percent": percent, **late}))
+            return record.model_copy(
+                update={"observations": tuple(steps), "saturation_bounded": True}
+            )
+
+        outcome, plans = sized(413, ExactEndpoint(133), bent)
+        assert outcome.instance_count == 4
+        assert 3 in counts(plans)
+        assert tracked_tps(outcome) <= 0.9 * 413 / 3 * 1.001
+
 
 class TestOneBadStep:
     @pytest.mark.parametrize("bad", [0, 1, 2])
