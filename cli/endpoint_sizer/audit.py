@@ -30,16 +30,15 @@ def _usd_a_month(hourly: float) -> str:
 
 _COLUMNS: Final = (
     Column("endpoint", "endpoint"),
-    Column("variant", "variant"),
     Column("type", "instance_type"),
     Column("count", "instance_count", right=True),
     Column("peak TPS", "peak_tps", "{:.3g}".format, right=True),
     Column("at peak", "peak_utilization_percent", "{:.0f} %".format, right=True),
     Column("a month", "hourly_cost_usd", _usd_a_month, right=True),
     Column("verdict", "verdict"),
-    Column("count for it", "suggested_count", right=True),
-    Column("why", "why"),
+    Column("fits", "suggested_count", right=True),
 )
+_WHY: Final = Column("why", "why")
 
 
 @click.command(
@@ -75,7 +74,11 @@ def audit(endpoints: tuple[str, ...], place: Place, every: bool, days: int, outp
     with place.reached():
         found = Audit(tuple(_audited(list(dict.fromkeys(endpoints)), days, region)))
     rows = [each.model_dump() for each in found.root]
-    show(output, found, _COLUMNS, rows, none="There is no endpoint in this account and region.")
+    columns = _COLUMNS if output == "table" else (*_COLUMNS, Column("variant", "variant"), _WHY)
+    show(output, found, columns, rows, none="There is no endpoint in this account and region.")
+    if output == "table":
+        for each in found.root:
+            click.echo(f"\n{each.endpoint}, {each.variant}: {each.why}.")
 
 
 def _audited(names: Sequence[str], days: int, region: str) -> Iterator[Audited]:

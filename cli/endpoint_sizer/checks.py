@@ -149,8 +149,8 @@ def _has_fargate(region: str, zone: str, arm: bool) -> bool:
 
 
 def _fleet(request: Request | None) -> tuple[int, int]:
-    """Workers of a load test at the target, and vCPUs of each."""
-    if request is None:
+    """Workers of a load test at the target, and vCPUs of each; one where it is not known yet."""
+    if request is None or request.target.given_tps is None:
         return 1, 1
     fleet = plan_fleet(request, request.target.tps)
     return fleet.workers, fleet.worker_vcpus

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from aws import cloudwatch, refusals
-from aws.availability import is_transient
+from aws import cloudwatch, instance_types, refusals
+from aws.availability import is_denied, is_transient
 from aws.clients import client
+from aws.refusals import code_of
 from sizing.catalogue.instance import InstanceFacts
+from sizing.errors import InvalidRequest
 from sizing.load_test.measurement import (
     INSTANCE_NAMESPACE,
     INVOCATION_NAMESPACE,
@@ -21,7 +23,8 @@ from sizing.load_test.measurement import (
 )
 from sizing.load_test.observation import Window
 from sizing.production.audit import PERIOD_SECONDS, Period
-from sizing.production.traffic import MINUTE, Traffic
+from sizing.production.traffic import MINUTE, Traffic, percentile_of
+from sizing.request.request import FromEndpoint
 
 #: Calls under way at once. SageMaker gives no number for its describe calls.
 _AT_ONCE = 4
@@ -32,6 +35,7 @@ _FIRST_WAIT_SECONDS = 1.0
 _MOST_QUERIES = 500
 _MOST_POINTS = 100_800
 _MICROSECONDS_PER_MS = 1000.0
+_DAY_SECONDS = 86_400
 
 _INVOCATIONS = MetricQuery(INVOCATION_NAMESPACE, "Invocations", "Sum", MINUTE)
 _FAILED = MetricQuery(INVOCATION_NAMESPACE, "Invocation5XXErrors", "Sum", PERIOD_SECONDS)
@@ -230,6 +234,55 @@ def _history(
             )
         )
     return Traffic(counts, start, window.end), periods
+
+
+def traffic_of(
+    asked: FromEndpoint, now: float
+) -> tuple[Variant, InstanceFacts, Traffic, float | None]:
+    """The variant that a request takes its target from, with its type, traffic and busiest hours.
+
+    Args:
+        asked: What the request says.
+        now: Epoch seconds.
+
+    Returns:
+        The variant, its type's facts, its invocations, and the highest utilization but for one
+        period of a hundred, percent; None where it publishes none.
+
+    Raises:
+        InvalidRequest: There is no such endpoint or variant, it can't be sized, or the stack may
+            not read it.
+        botocore.exceptions.ClientError: AWS refused a call for another reason.
+    """
+    field = "target.from_endpoint"
+    try:
+        found, _ = variants([asked.name])
+    except ClientError as error:
+        if not is_denied(error):
+            raise
+        why = (
+            f"{asked.name} may not be read: name its ARN in the stack's parameter "
+            f"ProductionEndpointArns ({code_of(error)})"
+        )
+        raise InvalidRequest(f"{field}.name", why) from None
+    names = [each.name for each in found]
+    if not found:
+        raise InvalidRequest(f"{field}.name", f"there is no endpoint {asked.name} that serves")
+    if asked.variant is None and len(found) > 1:
+        raise InvalidRequest(f"{field}.variant", f"must be one of {', '.join(names)}")
+    if asked.variant is not None and asked.variant not in names:
+        raise InvalidRequest(
+            f"{field}.variant", f"{asked.name} has no {asked.variant}; it has {', '.join(names)}"
+        )
+    variant = next(each for each in found if asked.variant in (None, each.name))
+    if variant.unlike is not None or variant.instance_type is None:
+        raise InvalidRequest(f"{field}.name", f"{asked.name}: {variant.unlike}")
+    [facts] = instance_types.describe([variant.instance_type])
+    end = int(now) // PERIOD_SECONDS * PERIOD_SECONDS
+    window = Window(start=end - asked.days * _DAY_SECONDS, end=end)
+    [(traffic, periods)] = histories([(variant, facts)], window)
+    busy = [each.utilization_percent for each in periods]
+    return variant, facts, traffic, percentile_of(busy, 99) if busy else None
 
 
 def _each(call: Callable[[_T], _R], given: Iterable[_T]) -> Iterator[_R]:

@@ -205,6 +205,36 @@ def _answer_note(result: Result) -> list[Figure]:
     ]
 
 
+def production_plot(result: Result) -> Plot | None:
+    """What production gets by the hour of the day, and the counts that would follow it."""
+    production = result.production
+    if production is None:
+        return None
+    hours = list(range(len(production.tps_by_hour)))
+    shown = [True] * len(hours)
+    panels = [
+        panel(
+            "requests per second",
+            "/s",
+            shown,
+            [("peak of the hour", "client", None, list(production.tps_by_hour))],
+        )
+    ]
+    if production.plan is not None:
+        counts: list[float | None] = list(production.plan.counts)
+        planned = panel("instances", "", shown, [("planned", colour_of(0), None, counts)])
+        panels.append({**planned, "height": 0.6})
+    busiest = max(hours, key=lambda hour: production.tps_by_hour[hour])
+    return Plot(
+        id="production-hours",
+        title="What it gets by the hour",
+        alt=f"Line plot of the requests per second of {production.endpoint} by the hour of the "
+        f"day, UTC: {rate(production.tps_by_hour[busiest])} at {busiest}:00, the busiest.",
+        caption="The busiest minutes of each hour, UTC, over all days that were looked at.",
+        figure=figure("hour of the day, UTC", panels, shared={"x": hours}),
+    )
+
+
 def latency_plot(candidate: CandidateResult, *, limit_ms: float | None, number: int) -> Plot | None:
     """Latency of a candidate against TPS per instance: the model's, and the client's.
 

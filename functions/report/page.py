@@ -213,15 +213,17 @@ def _percentiles(latency: Latency) -> str:
 
 
 def _request(result: Result) -> Request | None:
-    """The request, if it is a valid one."""
+    """The request, if it is a valid one whose target is known."""
     try:
-        return Request.model_validate(result.sizing.request)
+        request = Request.model_validate(result.sizing.request)
     except ValidationError:
         return None
+    return request if request.target.given_tps is not None else None
 
 
 def _overview(result: Result, request: Request | None) -> Iterator[Plot | None]:
     limit_ms = request.target.model_latency_p99_ms if request is not None else None
+    yield figures.production_plot(result)
     yield figures.utilization_plot(result, request)
     for number, candidate in enumerate(result.candidates):
         yield figures.latency_plot(candidate, limit_ms=limit_ms, number=number)

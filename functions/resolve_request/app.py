@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,16 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
-from aws import instance_types, models, prices, quotas, s3_documents, sizing_table, subnets
+from aws import (
+    instance_types,
+    models,
+    prices,
+    production,
+    quotas,
+    s3_documents,
+    sizing_table,
+    subnets,
+)
 from aws.availability import is_transient, naming_errors
 from aws.environment import Environment
 from aws.telemetry import Event, logger
@@ -30,10 +40,11 @@ from sizing.load_test.run import (
     record_beforehand,
     timeout_seconds,
 )
+from sizing.production import target
 from sizing.request import payloads
 from sizing.request.model_key import model_key
 from sizing.request.request import Payload, Payloads, Request, parse_request
-from sizing.request.sizing import SizedModel, Sizing
+from sizing.request.sizing import ProductionTraffic, SizedModel, Sizing
 from sizing.result import events, history
 from sizing.search import search
 
@@ -77,7 +88,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
     sizing_id = names.sizing_id(execution.arn)
     logger.set_correlation_id(sizing_id)
 
-    request = parse_request(event.request)
+    request, traffic = _with_target(parse_request(event.request), environment)
     candidates = prices.priced(instance_types.describe(request.instance_types), environment.region)
     _check_cost_limit(request, candidates)
     sources = {
@@ -98,6 +109,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
         model=_sized_model(sources),
         model_key=key,
         payload_fingerprint=fingerprint,
+        production=traffic,
     )
     known = quotas.read(quota.needed(request.instance_types))
     sizing = quota.keep_to_endpoint_quotas(sizing, known)
@@ -139,6 +151,43 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
     }
     _check_size(answer)
     return answer
+
+
+def _with_target(
+    request: Request, environment: Environment
+) -> tuple[Request, ProductionTraffic | None]:
+    """The request with the rate that it takes from an endpoint in production, if it does."""
+    asked = request.target.from_endpoint
+    if asked is None:
+        return request, None
+    variant, facts, traffic, utilization = production.traffic_of(asked, time.time())
+    found = target.peak(asked, traffic)
+    [priced] = prices.priced([facts], environment.region)
+    resolved = parse_request(
+        {
+            **request.model_dump(mode="json", exclude_none=True),
+            "target": {
+                **request.target.model_dump(mode="json", exclude_none=True),
+                "tps": found.target_tps,
+            },
+        }
+    )
+    least, most = variant.scales or (None, None)
+    return resolved, ProductionTraffic(
+        endpoint=variant.endpoint,
+        variant=variant.name,
+        instance_type=facts.instance_type,
+        instance_count=variant.instance_count,
+        min_instances=least,
+        max_instances=most,
+        hourly_price_usd=priced.hourly_price_usd,
+        peak_utilization_percent=utilization,
+        days=found.days,
+        peak_tps=found.tps,
+        target_tps=found.target_tps,
+        tps_by_hour=found.by_hour,
+        notes=found.notes,
+    )
 
 
 def _candidate(

@@ -62,13 +62,15 @@ def regressed() -> dict[str, Any]:
 def html_of(name: str) -> str:
     if name == "regressed":
         return render(regressed(), sample_sizings.sized().timelines())
+    if name == "production":
+        return render(sample_sizings.in_production(), sample_sizings.sized().timelines())
     if name == "history":
         return history.render("model_package_group/sentiment", nights())
     made = hostile() if name == "hostile" else sample_sizings.ALL[name]()
     return render(made.document(), made.timelines())
 
 
-OUTCOMES = (*sample_sizings.ALL, "regressed", "hostile", "history")
+OUTCOMES = (*sample_sizings.ALL, "regressed", "hostile", "production", "history")
 
 
 @pytest.fixture(scope="session")

@@ -311,13 +311,42 @@ class Band(_Strict):
         return (self.min + self.max) / 2
 
 
-class Target(_Strict):
-    """What the endpoint must serve."""
+class FromEndpoint(_Strict):
+    """Where the target rate comes from, if it is that of an endpoint in production."""
 
-    tps: Annotated[float, Field(gt=0, le=1_000_000)]
+    name: ResourceName
+    #: None where the endpoint has one variant.
+    variant: ResourceName | None = None
+    #: CloudWatch keeps invocations by the minute for 15 days.
+    days: Annotated[int, Field(ge=1, le=15)] = 14
+    #: Of all minutes; so many percent of them stay at or under the rate that is taken.
+    percentile: Annotated[float, Field(ge=50, le=100)] = 99.9
+    headroom_percent: Annotated[float, Field(ge=0, le=1000)] = 10.0
+    growth_percent_a_month: Annotated[float, Field(ge=0, le=100)] = 0.0
+
+
+class Target(_Strict):
+    """What the endpoint must serve: a rate, or that of an endpoint in production."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    #: None until it is known what an endpoint in production gets.
+    given_tps: Annotated[float, Field(gt=0, le=1_000_000)] | None = Field(None, alias="tps")
+    from_endpoint: FromEndpoint | None = None
     utilization_percent: Band = Field(default_factory=Band)
     model_latency_p99_ms: Annotated[float, Field(gt=0, le=_LONGEST_INVOCATION_MS)] | None = None
     error_percent: Annotated[float, Field(ge=0, le=100)] = 0.1
+
+    @property
+    def tps(self) -> float:
+        """The rate, requests per second.
+
+        Raises:
+            ValueError: It is an endpoint's, and has not been looked up.
+        """
+        if self.given_tps is None:
+            raise ValueError("the target of an endpoint in production has not been looked up")
+        return self.given_tps
 
 
 class Limits(_Strict):
@@ -442,6 +471,11 @@ def parse_request(data: object) -> Request:
         request = Request.model_validate(data)
     except ValidationError as error:
         raise refusal(error, _schema(), _PATTERNS) from None
+    if request.target.given_tps is None:
+        if request.target.from_endpoint is None:
+            null = ", got null" if "tps" in data["target"] else ""
+            raise InvalidRequest("target.tps", f"is missing; or give target.from_endpoint{null}")
+        return request
     least = 1 / request.measurement.steady_seconds
     if request.target.tps < least:
         raise InvalidRequest(

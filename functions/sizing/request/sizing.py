@@ -26,6 +26,33 @@ class SizedModel(BaseModel):
     image_digests: dict[str, str] = Field(default_factory=dict)
 
 
+class ProductionTraffic(BaseModel):
+    """What an endpoint in production gets and has, and the target that was made of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    endpoint: str
+    variant: str
+    instance_type: str
+    instance_count: int
+    #: Between which counts a policy scales it; None if none does.
+    min_instances: int | None = None
+    max_instances: int | None = None
+    #: Of one instance, USD; None where no source knows it.
+    hourly_price_usd: float | None = None
+    #: Highest of all five minutes but one of a hundred; None where it has no metrics.
+    peak_utilization_percent: float | None = None
+    #: Days that were looked at: fewer than asked for where the endpoint is younger.
+    days: float
+    #: The percentile of all minutes, requests per second, and the target with its headroom.
+    peak_tps: float
+    target_tps: float
+    #: The same percentile of each hour of the day, UTC, requests per second.
+    tps_by_hour: tuple[float, ...]
+    #: What to know of it.
+    notes: tuple[str, ...] = ()
+
+
 class Sizing(BaseModel):
     """One sizing, resolved: everything its decisions depend on besides the observations."""
 
@@ -48,6 +75,8 @@ class Sizing(BaseModel):
     prior_counts: dict[str, int] = Field(default_factory=dict)
     #: Workers that the earlier sizing's load test at that count needed, by type.
     prior_workers: dict[str, int] = Field(default_factory=dict)
+    #: Of a request whose target is that of an endpoint in production.
+    production: ProductionTraffic | None = None
     #: What the result must say about how the sizing was set up.
     notes: tuple[str, ...] = ()
 
@@ -62,6 +91,8 @@ class Sizing(BaseModel):
             mode="json", include={"instance_types", "target", "limits", "routing"}
         )
         asked["instance_types"].sort()
+        if self.request.target.from_endpoint is not None:
+            del asked["target"]["tps"]  # what it comes to differs from night to night
         question = json.dumps([self.model_key, self.payload_fingerprint, asked], sort_keys=True)
         return hashlib.sha256(question.encode()).hexdigest()[:_DIGITS]
 

@@ -26,6 +26,8 @@ from sizing.load_test.verdict import (
     usable,
     verdict,
 )
+from sizing.production import comparison
+from sizing.production.comparison import Production
 from sizing.request.model_key import group_and_version
 from sizing.request.sizing import SizedModel, Sizing
 from sizing.result import autoscaling
@@ -194,6 +196,8 @@ class Result(_Frozen):
     #: None where the request could not be resolved.
     model: ModelFacts | None = None
     recommendation: Recommendation | None = None
+    #: What the endpoint in production has that the target was taken from.
+    production: Production | None = None
     #: Beside the last answer to the same question; None if this is no answer.
     change: Change | None = None
     candidates: tuple[CandidateResult, ...] = ()
@@ -275,13 +279,15 @@ def build_result(
         request = sizing.request.model_dump(mode="json", exclude_none=True)
         started_at = sizing.started_at
     candidates = _candidates(sizing, history, answer, failure, ending.dry_run)
+    recommended = _recommended(status, winner, candidates)
     result = Result(
         status=status,
         local=execution.local,
         reason=_reason(answer, failure),
         limit=answer.limit if answer is not None and failure is None else None,
         model=_model(sizing, winner),
-        recommendation=_recommended(status, winner, candidates),
+        recommendation=recommended,
+        production=_production(sizing, recommended, candidates),
         candidates=candidates,
         sizing=SizingFacts(
             id=execution.sizing_id,
@@ -298,6 +304,7 @@ def build_result(
         estimate=ending.estimate,
         notes=(
             *(sizing.notes if sizing is not None else ()),
+            *(sizing.production.notes if sizing is not None and sizing.production else ()),
             *_price_notes(sizing, execution.cost_usd),
             *execution.notes,
         ),
@@ -319,6 +326,26 @@ def _model(sizing: Sizing | None, winner: CandidateOutcome | None) -> ModelFacts
         image=model.images.get(shown),
         image_digest=model.image_digests.get(shown),
     )
+
+
+def _production(
+    sizing: Sizing | None,
+    recommended: Recommendation | None,
+    candidates: Sequence[CandidateResult],
+) -> Production | None:
+    if sizing is None or sizing.production is None:
+        return None
+    answer, capacity = None, None
+    if recommended is not None:
+        name = recommended.instance_type
+        answer = (name, recommended.instance_count, recommended.hourly_cost_usd)
+        [capacity] = [
+            each.tps_per_instance_at_band_middle
+            for each in candidates
+            if each.instance_type == name
+        ]
+    band = sizing.request.target.utilization_percent
+    return comparison.compare(sizing.production, band, answer, capacity)
 
 
 def _price_notes(sizing: Sizing | None, cost_usd: float | None) -> list[str]:

@@ -17,9 +17,10 @@ from sizing.load_test.observation import (
     Workers,
 )
 from sizing.load_test.plan import Purpose
+from sizing.production import comparison
 from sizing.request.model_key import model_key
-from sizing.request.request import parse_request
-from sizing.request.sizing import Sizing
+from sizing.request.request import Band, parse_request
+from sizing.request.sizing import ProductionTraffic, Sizing
 from sizing.result.failure import Failure, failure
 from sizing.result.result import Ending, Execution, build_result
 from sizing.search.answer import Answer, CandidateOutcome, CandidateStatus, Status
@@ -117,6 +118,28 @@ def sizing_of(data: dict[str, Any]) -> Sizing:
         candidates=tuple(FACTS[each] for each in parsed.instance_types),
         model_key=model_key(parsed.model, account="123456789012", region="us-east-1"),
     )
+
+
+def in_production() -> dict[str, Any]:
+    """The result of a sizing whose target is that of an endpoint, which is too large."""
+    document = sized().document()
+    document["sizing"]["request"]["target"]["from_endpoint"] = {"name": "checkout"}
+    traffic = ProductionTraffic(
+        endpoint="checkout",
+        variant="AllTraffic",
+        instance_type="ml.m5.12xlarge",
+        instance_count=14,
+        hourly_price_usd=2.765,
+        peak_utilization_percent=34.0,
+        days=14,
+        peak_tps=909.0,
+        target_tps=1000.0,
+        tps_by_hour=tuple(200.0 + 709 * max(0, 6 - abs(hour - 14)) / 6 for hour in range(24)),
+    )
+    answer = ("ml.m5.12xlarge", 8, 22.12)
+    compared = comparison.compare(traffic, Band(), answer, 130.0)
+    document["production"] = compared.model_dump(mode="json")
+    return document
 
 
 def observe(

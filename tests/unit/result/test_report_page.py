@@ -107,6 +107,24 @@ def test_what_is_no_execution_is_no_link(arn: str | None) -> None:
     assert not Page(render(document, {})).of("a")
 
 
+def test_what_production_has_stands_beside_the_answer() -> None:
+    page = Page(render(sample_sizings.in_production(), {}))
+    html = render(sample_sizings.in_production(), {})
+    assert "In production: too large" in html
+    assert "the recommendation saves $12,110.70 a month" in html
+    assert "put-scheduled-action" in html
+    assert [each["id"] for each in page.of("div") if each.get("id", "").startswith("production")]
+
+
+def test_a_target_that_was_never_looked_up_is_no_trouble() -> None:
+    document = sample_sizings.failed_early().document()
+    document["sizing"]["request"] = {
+        **sample_sizings.sized().document()["sizing"]["request"],
+        "target": {"from_endpoint": {"name": "checkout"}},
+    }
+    assert "The sizing failed" in render(document, {})
+
+
 def test_only_the_pages_own_scripts_may_run(page: Page) -> None:
     [policy] = [
         each["content"] or ""

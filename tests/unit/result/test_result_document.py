@@ -30,7 +30,7 @@ def test_the_document_is_json_and_reads_back(make: Any) -> None:
     assert decoded == document
     result = Result.model_validate(decoded)
     assert set(decoded) == {
-        "schema_version", "version", "status", "local", "reason", "limit", "model",
+        "schema_version", "version", "status", "local", "reason", "limit", "model", "production",
         "recommendation", "change", "candidates", "sizing", "error", "estimate", "notes",
     }  # fmt: skip
     assert result.sizing.id == sample_sizings.SIZING_ID
@@ -272,6 +272,7 @@ def fields(model: type[BaseModel], before: str = "") -> list[str]:
     """Paths of a model's fields, the nested models' too."""
     found = []
     for name, field in model.model_fields.items():
+        name = field.alias or name
         found.append(before + name)
         for each in nested(field.annotation):
             found += fields(each, f"{before}{name}.")

@@ -125,6 +125,7 @@ def test_only_what_has_no_name_of_ours_is_allowed_everywhere(template):
         for action in as_list(statement["Action"])
     }
     assert everywhere == {
+        "application-autoscaling:DescribeScalableTargets",
         "cloudwatch:GetMetricData",
         "cloudwatch:PutMetricData",
         "ec2:DescribeInstanceTypes",
