@@ -88,6 +88,8 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         metrics_clock: Callable[[], float] = time.time,
         port: int = 0,
     ) -> None:
+        #: ARNs of executions whose end has been an event, and has reached the rules' targets.
+        self.ended: set[str] = set()
         self.stack = Stack(
             template, region=REGION, account=DEFAULT_ACCOUNT_ID, parameters=parameters
         )
@@ -196,6 +198,8 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
             events.publish_execution_end(end)
         except (BotoCoreError, ClientError):  # must not change how the execution ended
             _logger.exception("end of %s not published", end.execution_arn)
+        finally:
+            self.ended.add(end.execution_arn)
 
     def _stop_executions(self) -> None:
         self._closing = True

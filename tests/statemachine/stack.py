@@ -130,9 +130,9 @@ class StackUnderTest:
         return str(started["executionArn"])
 
     def wait(self, arn: str, seconds: float = 300) -> Execution:
-        """Wait until an execution has ended."""
+        """Wait until an execution has ended, and its end has reached the rules' targets."""
         deadline = time.monotonic() + seconds
-        while self._executions.describe_execution(arn).exec_status == "RUNNING":
+        while arn not in self.aws.ended:
             assert time.monotonic() < deadline, f"still in {self.entered.get(arn, [])[-5:]}"
             time.sleep(0.05)
         seen = self.aws.client("stepfunctions").describe_execution(executionArn=arn)

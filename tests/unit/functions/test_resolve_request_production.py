@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from sizing.errors import AccessDenied, AwsUnavailable, InvalidRequest
 from sizing.production.audit import PERIOD_SECONDS
 from sizing.request.sizing import Sizing
 from tests.unit.functions.test_resolve_request import (
@@ -113,6 +114,53 @@ def test_an_endpoint_that_can_not_be_read(
 ) -> None:
     answered("sagemaker", "DescribeEndpoint", answer)
     assert refused(target=FROM).startswith(f"target.from_endpoint.name: {said}")
+
+
+CALLS = [
+    ("sagemaker", "DescribeEndpoint"),
+    ("sagemaker", "DescribeEndpointConfig"),
+    ("cloudwatch", "GetMetricData"),
+    ("application-autoscaling", "DescribeScalableTargets"),
+]
+
+
+def refusing(code: str, operation: str) -> Callable[[object], ClientError]:
+    error: Any = {"Error": {"Code": code, "Message": "made up"}}
+    return lambda _: ClientError(error, operation)
+
+
+@pytest.mark.parametrize("service, operation", CALLS)
+def test_a_call_that_is_throttled_for_good_is_for_the_state_machine_to_repeat(
+    endpoint: dict[str, Any],
+    answered: Answered,
+    monkeypatch: pytest.MonkeyPatch,
+    service: str,
+    operation: str,
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    answered(service, operation, refusing("ThrottlingException", operation))
+    with pytest.raises(AwsUnavailable):
+        resolve(target=FROM)
+    assert sum(waited) < 60  # of the function's time
+
+
+@pytest.mark.parametrize("service, operation", CALLS[:3])
+def test_a_call_that_is_refused_is_named(
+    endpoint: dict[str, Any], answered: Answered, service: str, operation: str
+) -> None:
+    answered(service, operation, refusing("AccessDeniedException", operation))
+    with pytest.raises((AccessDenied, InvalidRequest)) as raised:
+        resolve(target=FROM)
+    assert "AccessDenied" in str(raised.value)
+
+
+def test_without_a_look_at_policies_it_is_sized_all_the_same(
+    endpoint: dict[str, Any], answered: Answered
+) -> None:
+    operation = "DescribeScalableTargets"
+    answered("application-autoscaling", operation, refusing("AccessDeniedException", operation))
+    assert resolve(target=FROM)["sizing"]["production"]["min_instances"] is None
 
 
 def test_a_serverless_one_is_refused(endpoint: dict[str, Any]) -> None:
