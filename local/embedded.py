@@ -40,7 +40,7 @@ from local.casing import to_api
 from local.clients import REGION
 from local.endpoint.behaviour import ModelCatalogue
 from local.endpoint.client import EndpointServer
-from local.environment import OF_NO_ACCOUNT, isolated, needed_by_programs
+from local.environment import OF_MOTO, OF_NO_ACCOUNT, isolated, needed_by_programs
 from local.history_event import HistoryEvent
 from local.image import Image
 from local.patches import Patch, Patches
@@ -284,6 +284,7 @@ def _base_environment() -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "local",  # opens nothing # nosec B105
         "EMBEDDED_AWS": "true",  # what is measured here must say so
         **OF_NO_ACCOUNT,
+        **OF_MOTO,
         # moto has no Price List API; a port that refuses makes the functions use their own table.
         "AWS_ENDPOINT_URL_PRICING": "http://127.0.0.1:9",
     }

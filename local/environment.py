@@ -14,6 +14,9 @@ OF_NO_ACCOUNT: Final = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 
+#: Without it moto makes hundreds of machine images, which nobody asks for, with each EC2 it makes.
+OF_MOTO: Final = {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
+
 _NEEDED: Final = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
 
 

@@ -13,7 +13,7 @@ import coverage
 import pytest
 from hypothesis import HealthCheck, settings
 
-from local.environment import OF_NO_ACCOUNT, without_aws
+from local.environment import OF_MOTO, OF_NO_ACCOUNT, without_aws
 from tests import measuring
 
 TESTS = Path(__file__).parent
@@ -21,7 +21,7 @@ TESTS = Path(__file__).parent
 # Before any test module makes a client: what a test needs of AWS, it sets itself.
 for _name in os.environ.keys() - without_aws(os.environ).keys():
     del os.environ[_name]
-os.environ.update(OF_NO_ACCOUNT)
+os.environ.update(OF_NO_ACCOUNT | OF_MOTO)
 
 
 #: Folders by how long one of their files may take. A worker runs whole files, and what begins last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -18,3 +19,10 @@ with pytest.MonkeyPatch.context() as _patch:
 def _measured() -> Iterator[None]:
     with measured():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _heap_of_all_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of a load test tidies up its own heap; here it is that of all tests."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+    monkeypatch.setattr(gc, "freeze", lambda: None)

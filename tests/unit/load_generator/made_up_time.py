@@ -7,7 +7,6 @@ happen. What a load test does is so the same on every machine, however busy, and
 from __future__ import annotations
 
 import contextlib
-import gc
 import heapq
 import itertools
 import json
@@ -468,7 +467,6 @@ class Fleet:
     @property
     def document(self) -> Any:
         """``load_test.json``."""
-        gc.unfreeze()  # what leader and workers froze
         return json.loads(self.storage.files["load_test.json"])
 
     @property
