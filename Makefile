@@ -7,6 +7,7 @@ VENV   := .venv
 DEPLOY := .venv-deploy
 CHECKOV := .venv-checkov
 JUDGE  := .venv-second-judge
+LAMBDA := .venv-lambda
 UV     := $(VENV)/bin/uv
 
 export UV_PYTHON_DOWNLOADS := never
@@ -63,7 +64,7 @@ $(VENV)/.lint: requirements/lint.txt tools/asl-validator/package-lock.json tools
 	@touch $@
 
 # Environments of their own, for tools that pin what others need newer.
-$(DEPLOY)/.deploy $(CHECKOV)/.checkov $(JUDGE)/.second-judge: $(VENV)/.uv
+$(DEPLOY)/.deploy $(CHECKOV)/.checkov $(JUDGE)/.second-judge $(LAMBDA)/.lambda: $(VENV)/.uv
 	@echo "installing $(filter %.txt,$^)"
 	@$(UV) venv --quiet --allow-existing --python $(VENV)/bin/python $(@D)
 	@$(UV) pip install --quiet --python $(@D)/bin/python --require-hashes --only-binary :all: -r $(filter %.txt,$^)
@@ -71,6 +72,7 @@ $(DEPLOY)/.deploy $(CHECKOV)/.checkov $(JUDGE)/.second-judge: $(VENV)/.uv
 $(DEPLOY)/.deploy: requirements/deploy.txt
 $(CHECKOV)/.checkov: requirements/checkov.txt
 $(JUDGE)/.second-judge: requirements/second_judge.txt
+$(LAMBDA)/.lambda: requirements/lambda.txt
 
 .PHONY: install install-test install-lint
 install: $(VENV)/.local ## the command endpoint-sizer, into .venv/bin
@@ -91,7 +93,7 @@ demo-real: $(VENV)/.local ## the same with a real model server, examples/real, w
 # of all of them must cover what tests/conftest.py says.
 .PHONY: test
 test: $(VENV)/.test ## run all tests, and say what they cover; ARGS="-k name" goes to pytest
-	@exec $(VENV)/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not examples and not browser" --cov --cov-report= $(ARGS)
+	@exec $(VENV)/bin/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not examples and not browser and not faults" --cov --cov-report= $(ARGS)
 
 .PHONY: examples
 examples: $(VENV)/.test ## size examples/arithmetic/ under real load, side by side, and check the answers
@@ -105,7 +107,9 @@ $(VENV)/.browser: requirements/browser.txt $(VENV)/.test
 browser: $(VENV)/.browser ## look at the report in Chromium, where there is one
 	@exec $(VENV)/bin/python -m pytest -m browser $(ARGS)
 
-.PHONY: faults
+.PHONY: faults faults-fast
+faults-fast: $(VENV)/.test ## one fault for every second state, and some of each other kind
+	@exec $(VENV)/bin/python -m pytest -m faults $(ARGS)
 faults: $(VENV)/.test ## everything that can go wrong, and that nothing is left: ARGS="--only CreateModel"
 	@exec $(VENV)/bin/python -m tests.faults $(ARGS)
 
@@ -129,9 +133,9 @@ deploy: build $(VENV)/.local ## build and deploy; asks for the parameters the fi
 	    || { status=$$?; ! cmp -s samconfig.toml $(ANSWERS) || rm $(ANSWERS); exit $$status; }
 
 .PHONY: second-judge
-second-judge: $(VENV)/.lint $(DEPLOY)/.deploy $(JUDGE)/.second-judge ## deploy to an emulator of others, and compare
+second-judge: $(VENV)/.lint $(DEPLOY)/.deploy $(JUDGE)/.second-judge $(LAMBDA)/.lambda ## deploy to emulators of others, and compare
 	@exec $(VENV)/bin/python -m tests.second_judge --sam $(DEPLOY)/bin/sam --python $(JUDGE)/bin/python \
-	    --node $(VENV)/bin/node
+	    --lambda-python $(LAMBDA)/bin/python --node $(VENV)/bin/node
 
 # --- Benchmarks --------------------------------------------------------------------------------
 
@@ -196,7 +200,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 lock: $(VENV)/.uv ## write requirements/*.txt anew from *.in; UPGRADE=1 takes newer versions
 	@set -e; \
 	lock() { name=$$1; shift; $(COMPILE) requirements/$$name.in "$$@" -o requirements/$$name.txt; }; \
-	for each in uv deploy checkov second_judge docs release real step_functions_sdk; do lock $$each; done; \
+	for each in uv deploy checkov second_judge lambda docs release real step_functions_sdk; do lock $$each; done; \
 	lock test pyproject.toml; \
 	for each in functions locust sagemaker; do lock $$each -c requirements/test.txt; done; \
 	for each in local lint plot browser; do lock $$each pyproject.toml -c requirements/test.txt; done

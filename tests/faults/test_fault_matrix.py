@@ -1,4 +1,4 @@
-"""The fast part of the fault matrix; ``make faults`` runs all of it."""
+"""The fault matrix is whole; and, by ``make faults-fast``, a part of it runs. ``make faults`` runs all."""
 
 from __future__ import annotations
 
@@ -90,6 +90,7 @@ def actions(call: FunctionCall) -> tuple[str, ...]:
     return IAM_ACTIONS.get(name, (name,))
 
 
+@pytest.mark.faults
 def test_every_call_that_a_function_may_make_meets_every_fault(
     calls: dict[FunctionCall, Scenario],
 ) -> None:
@@ -120,6 +121,7 @@ def reports(
     return {report.case.name: report for report in ran}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("case", [*CASES.values()], ids=[*CASES])
 def test_nothing_is_left_and_nothing_wrong_is_reported(
     case: Case, reports: dict[str, Report]
@@ -127,11 +129,13 @@ def test_nothing_is_left_and_nothing_wrong_is_reported(
     assert reports[case.name].faults == ()
 
 
+@pytest.mark.faults
 def test_nor_where_a_function_can_not_make_its_call(reports: dict[str, Report]) -> None:
     of_calls = {name: each.faults for name, each in reports.items() if each.case.call}
     assert {each.case.fault for each in reports.values() if each.case.call} == set(FAULTS_OF_A_CALL)
     assert of_calls == dict.fromkeys(of_calls, ())
 
 
+@pytest.mark.faults
 def test_nothing_is_left_of_anyone(reports: dict[str, Report]) -> None:
     assert reports["the sweep at last"].faults == ()
