@@ -1,8 +1,9 @@
-"""``make second-judge``: what an emulator that nobody here wrote makes of the stack.
+"""``make second-judge``: what emulators that nobody here wrote make of the stack.
 
 The built template is deployed by the real ``sam deploy`` to MiniStack. The same stories happen
-there and on the embedded AWS, and must come to the same: executions, states entered, messages.
-And every JSONata expression gives the same in ours and in the reference implementation.
+there, on the embedded AWS, and on one whose functions run as Lambda runs them; they must come to the
+same: executions, states entered, messages. And every JSONata expression gives the same in ours and
+in the reference implementation.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 sys.path[:0] = [str(Path(__file__).parents[2] / root) for root in ("functions", "locust_image")]
@@ -28,6 +30,7 @@ from local.clients import REGION  # noqa: E402
 
 # They import the functions and the load generator, whose folders are not on the path before.
 from tests.second_judge import expressions  # noqa: E402
+from tests.second_judge.lambda_runtime import Functions  # noqa: E402
 from tests.second_judge.ministack import (  # noqa: E402
     ACCOUNT,
     SecondJudgeError,
@@ -36,7 +39,13 @@ from tests.second_judge.ministack import (  # noqa: E402
     ministack,
 )
 from tests.second_judge.shims import LENT, NOT_COMPARED, PATCHED, SHIMS, TEST_SOURCE  # noqa: E402
-from tests.second_judge.stories import STORIES, Side, play, subscribe  # noqa: E402
+from tests.second_judge.stories import (  # noqa: E402
+    STORIES,
+    Side,
+    play,
+    set_up_and_taken_down,
+    subscribe,
+)
 from tests.statemachine.stack import WAIT_SCALE, StackUnderTest, stack_under_test  # noqa: E402
 
 Endings = list[dict[str, list[str]]]
@@ -48,6 +57,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make second-judge", description=__doc__)
     parser.add_argument("--sam", type=Path, required=True, help="the SAM CLI")
     parser.add_argument("--python", type=Path, required=True, help="of MiniStack's environment")
+    parser.add_argument(
+        "--lambda-python", type=Path, required=True, help="of an environment as Lambda's"
+    )
     parser.add_argument("--node", type=Path, required=True)
     arguments = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell may start it with the first ignored
@@ -91,7 +103,11 @@ def _judge(folder: Path, arguments: argparse.Namespace) -> int:
             clock.says("stories on MiniStack")
         clock.says("end of MiniStack")
     clock.says("end")
-    differences = _table(ours, theirs)
+    functions = Functions(arguments.sam, arguments.lambda_python, built, folder)
+    started = _with_functions_as_on_lambda(functions, folder)
+    clock.says("stories with functions as on Lambda")
+    differences = _table(ours, {"MiniStack": theirs, "as on Lambda": started})
+    differences += _starts(functions)
     inputs = sum(map(len, recorded.inputs.values()))
     print(f"\n{number} expressions on {inputs} inputs: {len(unequal)} differ")
     print(*unequal, sep="\n")
@@ -132,14 +148,25 @@ def _lent_by(stack: StackUnderTest) -> dict[str, str]:
     return {**urls, **{name: os.environ[name] for name in own}, "SFN_WAIT_SCALE": str(WAIT_SCALE)}
 
 
-def _table(ours: Endings, theirs: Endings) -> int:
-    """Print what came of each story on both sides; returns how much differs."""
+def _with_functions_as_on_lambda(functions: Functions, folder: Path) -> Endings:
+    inside = folder / "as-on-lambda"
+    inside.mkdir()
+    with stack_under_test(inside) as stack, functions.in_place_of_handlers():
+        package = models.register_package(stack.aws.client("sagemaker"), "model")
+        endings = _on_the_embedded_aws(stack, package)
+        set_up_and_taken_down(stack)
+    return endings
+
+
+def _table(ours: Endings, others: Mapping[str, Endings]) -> int:
+    """Print what came of each story on all sides; returns how much differs."""
     differences = 0
-    for story, here, there in zip(STORIES, ours, theirs, strict=True):
+    for number, (story, here) in enumerate(zip(STORIES, ours, strict=True)):
         print(f"\n{story.title}")
-        for what in here:
-            if here[what] == there[what]:
-                told = [each.partition("\n")[0] for each in here[what]]
+        for what, found in here.items():
+            there = {name: endings[number][what] for name, endings in others.items()}
+            if all(each == found for each in there.values()):
+                told = [each.partition("\n")[0] for each in found]
                 print(
                     *(f"  same    {what:9} {each}" for each in told),
                     sep="\n",
@@ -148,10 +175,29 @@ def _table(ours: Endings, theirs: Endings) -> int:
                 continue
             differences += 1
             print(f"  DIFFERS {what}")
-            for name, found in (("embedded AWS", here[what]), ("MiniStack", there[what])):
-                for each in found or ["nothing"]:
+            for name, each_found in {"embedded AWS": found, **there}.items():
+                for each in each_found or ["nothing"]:
                     print(f"    {name:12} {each}")
     return differences
+
+
+def _starts(functions: Functions) -> int:
+    """Print how soon each function answers; returns how many were never asked."""
+    print("\nfunctions as Lambda starts them, on this machine: milliseconds of")
+    print(f"  {'':18} {'first calls':>11} {'others':>8} {'calls':>6}")
+    for name in sorted(each.partition(".")[0] for each in functions.handlers):
+        calls = [each for each in functions.invocations if each.function == name]
+        cold, warm = (
+            [1000 * each.seconds for each in calls if each.cold is is_cold]
+            for is_cold in (True, False)
+        )
+        shown = [f"{median(each):.0f}" if each else "-" for each in (cold, warm)]
+        print(f"  {name:18} {shown[0]:>11} {shown[1]:>8} {len(calls):>6}")
+    asked = {each.function for each in functions.invocations}
+    missing = {each.partition(".")[0] for each in functions.handlers} - asked
+    for name in sorted(missing):
+        print(f"  {name} was never asked")
+    return len(missing)
 
 
 class _Clock:

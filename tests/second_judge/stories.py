@@ -242,3 +242,30 @@ def _normal(text: str) -> str:
     for pattern, name in _MADE_UP:
         text = re.sub(pattern, name, text, flags=re.MULTILINE)
     return text
+
+
+def set_up_and_taken_down(stack: StackUnderTest) -> None:
+    """Ask SetUp what CloudFormation asks when the stack is deleted, of the results.
+
+    Raises:
+        AssertionError: CloudFormation is answered otherwise than that they are removed.
+    """
+    s3, results, answers = stack.aws.client("s3"), stack.aws.stack.ref("ResultsBucket"), "cloudformation"
+    s3.create_bucket(Bucket=answers)
+    where = {"Bucket": answers, "Key": "answer"}
+    asked = {
+        "RequestType": "Delete",
+        "ResponseURL": s3.generate_presigned_url("put_object", where),
+        "StackId": "arn:aws:cloudformation:us-east-1:123456789012:stack/endpoint-sizer/1",
+        "RequestId": "request-1",
+        "LogicalResourceId": "ResultsRemoval",
+        "PhysicalResourceId": results,
+        "ResourceType": "Custom::ResultsRemoval",
+        "ResourceProperties": {"Bucket": results, "Keep": "false"},
+    }
+    stack.aws.client("lambda").invoke(
+        FunctionName="endpoint-sizer-set-up", Payload=json.dumps(asked).encode()
+    )
+    answer = json.loads(s3.get_object(**where)["Body"].read())
+    assert answer["Status"] == "SUCCESS", answer
+    assert "Contents" not in s3.list_objects_v2(Bucket=results)
