@@ -148,6 +148,20 @@ def test_answers_of_a_deployment_are_written_where_git_ignores_them() -> None:
         assert (subprocess.run(asked, cwd=ROOT, check=False).returncode == 0) is ignored, name
 
 
+def test_what_is_traced_may_say_so() -> None:
+    traced = {"Fn::If": ["IsTraced", True, False]}
+    functions = resources("AWS::Serverless::Function").values()
+    machines = resources("AWS::Serverless::StateMachine").values()
+    assert TEMPLATE["Globals"]["Function"]["Tracing"] == {
+        "Fn::If": ["IsTraced", "Active", "PassThrough"]
+    }
+    assert all(machine["Tracing"] == {"Enabled": traced} for machine in machines)
+    roles = {each["Role"]["Fn::GetAtt"].removesuffix(".Arn") for each in (*functions, *machines)}
+    assert RESOURCES["Tracing"]["Condition"] == "IsTraced"
+    allowed = RESOURCES["Tracing"]["Properties"]["Roles"]
+    assert sorted(each["Ref"] for each in allowed) == sorted(roles)
+
+
 def test_the_dashboard_shows_metrics_that_are_published() -> None:
     assert RESOURCES["Dashboard"]["Condition"] == "HasDashboard"
     [dashboard] = resources("AWS::CloudWatch::Dashboard").values()
