@@ -1,6 +1,7 @@
 """The jobs of docs/ci.md, run line by line as they are written: on a base and a pull request.
 
-Only the sizing itself is made up: its capacity is what the models file's ``cpu_ms`` gives.
+Only the sizing itself is made up: its capacity is what the models file's ``cpu_ms`` gives. But for
+one, by ``make examples``, in which each side is sized under real load.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import re
 import shlex
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,12 @@ from tests.unit.result import sample_sizings
 
 ROOT = Path(__file__).parents[2]
 REQUEST = (ROOT / "examples" / "distilbert.json").read_text()
+#: That two instances meet, quickly measured.
+SMALL = {
+    "instance_types": ["ml.m5.large"],
+    "target": {"tps": 130},
+    "measurement": {"metric_period_seconds": 10, "settle_seconds": 10, "steady_seconds": 20},
+}
 _BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "ci.md").read_text(), re.DOTALL)
 _STEPS = [each.get("run", "") for each in yaml.safe_load(_BLOCKS[0])["jobs"]["size"]["steps"]]
 _GITLAB = yaml.safe_load(_BLOCKS[1])["endpoint-size"]
@@ -75,27 +83,52 @@ def shell(script: str) -> int:
     return 0
 
 
+@pytest.fixture
+def pull_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float, str], None]:
+    """Makes a repository with a base of 20 ms and a pull request of as many as are said."""
+
+    def made(cpu_ms: float, request: str) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("sizing").mkdir()
+        Path("sizing/request.json").write_text(request)
+        git("init", "-q")
+        base = commit(20.0)
+        commit(cpu_ms)
+        for variable in ("BASE", "CI_MERGE_REQUEST_DIFF_BASE_SHA"):
+            monkeypatch.setenv(variable, base)
+
+    return made
+
+
 @pytest.mark.parametrize("cpu_ms, code", [(24.0, 3), (20.1, 0), (15.0, 0)])
 @pytest.mark.parametrize("job", JOBS)
 def test_a_pull_request_fails_on_a_regression_alone(
-    tmp_path: Path,
+    pull_request: Callable[[float, str], None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     job: str,
     cpu_ms: float,
     code: int,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("local.size.run.run", made_up)
-    Path("sizing").mkdir()
-    Path("sizing/request.json").write_text(REQUEST)
-    git("init", "-q")
-    base = commit(20.0)
-    commit(cpu_ms)
-    for variable in ("BASE", "CI_MERGE_REQUEST_DIFF_BASE_SHA"):
-        monkeypatch.setenv(variable, base)
+    pull_request(cpu_ms, REQUEST)
     sizing, telling = JOBS[job]
     assert shell("\n".join(sizing)) == code
     assert capsys.readouterr().err.startswith("regressed since" if code else "")
     assert shell(telling) == 0
     assert "| TPS per instance at band middle |" in capsys.readouterr().out
+
+
+@pytest.mark.examples
+@pytest.mark.parametrize("cpu_ms, code", [(24.0, 3), (20.0, 0)])
+def test_so_does_one_that_is_sized_under_load(
+    pull_request: Callable[[float, str], None],
+    capfd: pytest.CaptureFixture[str],
+    cpu_ms: float,
+    code: int,
+) -> None:
+    pull_request(cpu_ms, json.dumps({**json.loads(REQUEST), **SMALL}))
+    sizing, telling = JOBS["github"]
+    assert shell("\n".join(sizing)) == code
+    assert ("regressed since" in capfd.readouterr().err) is (code != 0)
+    assert shell(telling) == 0
