@@ -150,8 +150,12 @@ class Bench:
         """The method's own client: a Locust process with boto3 users."""
         return self._seed(url, certificate, users, self._seconds)[0]
 
+    def fasthttp(self, url: str, certificate: Path) -> Throughput:
+        """Locust's FastHttpUser, in one process."""
+        return self._seed(url, certificate, CONNECTIONS, self._seconds, user="FastUser")[0]
+
     def _seed(
-        self, url: str, certificate: Path, users: int, seconds: int
+        self, url: str, certificate: Path, users: int, seconds: int, user: str = "Boto3User"
     ) -> tuple[Throughput, dict[str, Any]]:
         directory = self._run_directory()
         books = directory / "books.json"
@@ -160,7 +164,7 @@ class Bench:
                 *self.prefix,
                 *(sys.executable, "-m", "locust", "-f", str(_SEED), "--headless"),
                 *("--only-summary", "-u", str(users), "-r", "1000", "-t", f"{seconds + 5}s"),
-                *("--json-file", str(directory / "stats")),
+                *("--json-file", str(directory / "stats"), "--host", url, user),
             ],
             env=base_environment()
             | {
@@ -217,18 +221,23 @@ class Bench:
     def step(self, url: str, certificate: Path, rate: float, **fields: Any) -> Any:
         """The load generator's figures of a step at a constant rate.
 
-        With them, as ``other_cores_used``, how much of the worker's core others used meanwhile.
+        With them, as ``other_cores_used``, how much of the worker's core others used meanwhile, and
+        ``requests_per_core_second`` of all its processes.
         """
         core = CpuSampler(busy_time_of(self.client_core))
         specification = {"steps": [{"offered_tps": rate}], **fields}
-        outcome, _, worker = self._load_test(specification, url, certificate)
+        outcome, of_all, worker = self._load_test(specification, url, certificate)
         assert outcome.document is not None
         (step,) = outcome.document["steps"]
         if step["error_percent"] or not step["answers"]:
             raise RuntimeError(f"requests failed: {step}")
         start, end = step["window"]["start"], step["window"]["end"]
         others = core.between(start, end) - worker.between(start, end)
-        return step | {"other_cores_used": max(0.0, others / (end - start))}
+        spent = of_all.between(start, end)
+        return step | {
+            "other_cores_used": max(0.0, others / (end - start)),
+            "requests_per_core_second": step["achieved_tps"] * (end - start) / spent,
+        }
 
     def _load_test(
         self, fields: Mapping[str, Any], url: str, certificate: Path
@@ -264,27 +273,47 @@ class Bench:
         """wrk with one thread and as many connections."""
         script = self._directory / "post.lua"
         script.write_text(_WRK_SCRIPT.format(body=BODY))
-        process = subprocess.Popen(
+        output, core_seconds = self._timed(
             [
-                *self.prefix,
                 *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{self._seconds}s", "-s", str(script)),
                 f"{url}/endpoints/my-endpoint/invocations",
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
+            ]
         )
-        assert process.stdout is not None
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
         found = re.search(r"(\d+) requests in ([\d.]+)s", output)
-        if status or found is None:
+        if found is None:
             raise RuntimeError(output)
         return Throughput(
             requests=int(found[1]),
             wall_seconds=float(found[2]),
-            core_seconds=usage.ru_utime + usage.ru_stime,
+            core_seconds=core_seconds,
             failures=0,
         )
+
+    def h2load(self, url: str, rate: float, seconds: int) -> float:
+        """h2load at a constant rate, as many a second for each connection; requests/core-s."""
+        body = self._directory / "body.json"
+        body.write_text(BODY)
+        output, core_seconds = self._timed(
+            [
+                *("h2load", "--h1", "-t1", f"-c{CONNECTIONS}", f"-D{seconds}"),
+                *(f"--rps={rate / CONNECTIONS}", f"-d{body}", "-HContent-Type: application/json"),
+                f"{url}/endpoints/my-endpoint/invocations",
+            ]
+        )
+        found = re.search(r"(\d+) succeeded, 0 failed, 0 errored", output)
+        if found is None or not 0.9 < int(found[1]) / (rate * seconds) < 1.1:
+            raise RuntimeError(output)
+        return int(found[1]) / core_seconds
+
+    def _timed(self, command: list[str]) -> tuple[str, float]:
+        """What a client of one process prints, and its CPU time."""
+        process = subprocess.Popen([*self.prefix, *command], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise RuntimeError(output)
+        return output, usage.ru_utime + usage.ru_stime
 
     def stall(self, certificate: Path, server: servers.BenchmarkServer) -> tuple[float, float]:
         """p99 in milliseconds at the stalling server: ours, and the closed loop's."""
@@ -338,7 +367,7 @@ def main() -> int:
                 f"connections; the server is {server.name}, on another core.\n"
             )
             ratios = _throughput(bench, server, options.rounds)
-            rate_error = _rates(bench, server, options.steady)
+            rate_error, of_peer = _rates(bench, server, options.steady)
         with servers.BenchmarkServer(core=bench.server_core, stalling=True) as server:
             truth = servers.truth_of_stall_p99_ms()
             _tell("the server that stalls")
@@ -350,6 +379,7 @@ def main() -> int:
     )
     figures = {
         **ratios,
+        "of_fixed_rate_peer": None if of_peer is None else round(of_peer, 3),
         "rate_error_percent": round(rate_error, 4),
         "stall_p99_ms": round(ours, 1),
         "stall_truth_ms": round(truth, 1),
@@ -386,6 +416,7 @@ def _throughput(
         "this one, HTTP": lambda: bench.ours(server.http, server.certificate),
         "the method's client, TLS": lambda: bench.seed(server.https, server.certificate),
         "this one, TLS": lambda: bench.ours(server.https, server.certificate),
+        "FastHttpUser, HTTP": lambda: bench.fasthttp(server.http, server.certificate),
     }
     if shutil.which("wrk"):
         clients["wrk, HTTP"] = lambda: bench.wrk(server.http)
@@ -412,11 +443,20 @@ def _throughput(
     return {
         "x_seed_http": round(http / median["the method's client, HTTP"], 1),
         "x_seed_tls": round(tls / median["the method's client, TLS"], 1),
+        "x_fasthttp": round(http / median["FastHttpUser, HTTP"], 1),
         "of_wrk": round(http / median["wrk, HTTP"], 3) if "wrk, HTTP" in median else None,
     }
 
 
-def _rates(bench: Bench, server: servers.BenchmarkServer, steady: int) -> float:
+def _rates(
+    bench: Bench, server: servers.BenchmarkServer, steady: int
+) -> tuple[float, float | None]:
+    """Print a line for each rate.
+
+    Returns:
+        The worst error of a rate, percent; and at the highest of them, how many requests for each
+        second of CPU time, as a share of a peer's, where there is one.
+    """
     print(
         "\n| offered/s | achieved/s | error % | lag p99 ms | of the median second "
         "| of a bare timer | CPU % | others on its core % |\n" + "|---:" * 8 + "|"
@@ -434,7 +474,16 @@ def _rates(bench: Bench, server: servers.BenchmarkServer, steady: int) -> float:
             f"| {step['workers']['usual_lag_ms_p99']:.2f} | {bare:.2f} "
             f"| {step['workers']['cpu_percent_max']:.1f} | {100 * step['other_cores_used']:.0f} |"
         )
-    return float(max(errors))
+    if not shutil.which("h2load"):
+        _tell("h2load is not installed: of_fixed_rate_peer is null.")
+        return float(max(errors)), None
+    _tell(f"{RATES[-1]} requests/s of h2load")
+    peer = bench.h2load(server.http, RATES[-1], steady)
+    print(
+        f"\nAt {RATES[-1]:,} a second, requests/core-s: h2load {peer:,.0f}, "
+        f"this one {step['requests_per_core_second']:,.0f}."
+    )
+    return float(max(errors)), step["requests_per_core_second"] / peer
 
 
 if __name__ == "__main__":
