@@ -27,6 +27,9 @@ MODELS_OPTION: Final = click.option(
     metavar="FILE",
     help="How models behave on local endpoints.  [default: examples/models.yaml]",
 )
+#: Locust's own.
+_UI_HOST: Final = "http://127.0.0.1"
+_UI_PORT: Final = 8089
 OUT_OPTION: Final = click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -45,6 +48,7 @@ Examples:
   endpoint-sizer size request.json --fail-on regressed
   endpoint-sizer size request.json --local \\
       --models models.yaml --out results
+  endpoint-sizer size request.json --local --ui
 
 Ctrl-C stops the sizing, on AWS as well. Closing the terminal does not: it goes on there.
 
@@ -54,19 +58,33 @@ name, 1 failed, 64 wrong use or an invalid request, 130 interrupted."""
 @click.argument("request", type=click.Path(path_type=Path))
 @in_stack(local="On this machine, with an embedded AWS of its own.")
 @click.option("--detach", is_flag=True, help="Start it and print its id; don't wait for its end.")
+@click.option(
+    "--ui",
+    is_flag=True,
+    help=f"With --local: show each load test in Locust's own web UI, at {_UI_HOST}:{_UI_PORT}.",
+)
 @gated
 @MODELS_OPTION
 @OUT_OPTION
 @output_option()
 def size(
-    request: Path, place: Place, detach: bool, gate: Gate, models: Path, out: Path, output: str
+    request: Path,
+    place: Place,
+    detach: bool,
+    ui: bool,
+    gate: Gate,
+    models: Path,
+    out: Path,
+    output: str,
 ) -> int:
     """Size the endpoint that a REQUEST, a JSON file, asks for."""
     if not place.local:
+        if ui:
+            raise WrongUse("--ui needs --local: a leader on AWS answers nobody but its workers")
         return _size_on_aws(request, place, out, gate, output, detach=detach)
     if detach or place.is_named:
         raise WrongUse("--local sizes on this machine: it takes neither --detach nor a stack")
-    return _size_here(request, models, out, gate, output)
+    return _size_here(request, models, out, gate, output, _UI_PORT if ui else None)
 
 
 @click.command(
@@ -96,7 +114,12 @@ def demo(real: bool, out: Path) -> int:
 
 
 def _size_here(
-    path: Path, models: Path, out: Path, gate: Gate = NO_GATE, output: str = "table"
+    path: Path,
+    models: Path,
+    out: Path,
+    gate: Gate = NO_GATE,
+    output: str = "table",
+    web_port: int | None = None,
 ) -> int:
     project.make_importable()
     from endpoint_sizer import files
@@ -109,7 +132,7 @@ def _size_here(
     with isolated():
         behaviour = _models(models, path, request)
         with files.held(out) as logs:
-            return _run_here(request, document, behaviour, out, logs, gate, output)
+            return _run_here(request, document, behaviour, out, logs, gate, output, web_port)
 
 
 def _run_here(
@@ -120,6 +143,7 @@ def _run_here(
     logs: Path,
     gate: Gate,
     output: str,
+    web_port: int | None,
 ) -> int:
     # Slow to import: only now, when all that the user gave is known to be right.
     from endpoint_sizer import files, running, summary
@@ -129,6 +153,8 @@ def _run_here(
 
     progress = Progress(request.model_dump(mode="json"), time.monotonic())
     shown = running.Shown(progress, output)
+    if web_port is not None:
+        summary.show_web_ui(shown.console, f"{_UI_HOST}:{web_port}")
     try:
         with in_good_order(), collected_in(logs), shown.display:
             outcome = run(
@@ -138,6 +164,7 @@ def _run_here(
                 logs=logs,
                 progress=progress,
                 update=shown.display.update,
+                web_port=web_port,
             )
         written = files.replace(out, outcome.files)
     except BrokenPipeError:

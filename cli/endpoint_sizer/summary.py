@@ -123,6 +123,11 @@ def show_disturbed(console: Console, others_percent: float) -> None:
     console.print(labelled(Text("disturbed", style="bold yellow"), text))
 
 
+def show_web_ui(console: Console, url: str) -> None:
+    """Print where Locust's web UI is."""
+    console.print(labelled(Text("web UI", style="bold"), f"{url}, while a load test runs"))
+
+
 def show_logs(console: Console, logs: list[Path], lines: int = 10) -> None:
     """Print the ends of logs that may tell what went wrong."""
     for path in logs:

@@ -34,6 +34,7 @@ def run(
     logs: Path,
     progress: Progress,
     update: Callable[[], None],
+    web_port: int | None = None,
 ) -> Outcome:
     """Run a sizing to its end. An exception ends it, and with it all that runs for it.
 
@@ -44,10 +45,14 @@ def run(
         logs: Folder for logs.
         progress: Told what happens.
         update: Called a few times a second.
+        web_port: Where load tests show Locust's own web UI: one at this port, others that run at the
+            same time at the next ones.
     """
     events: queue.SimpleQueue[HistoryEvent] = queue.SimpleQueue()
     update()
     with EmbeddedAws(models=models, logs=logs, on_event=events.put) as aws:
+        if web_port is not None:
+            aws.tasks.environment["WEB_PORT"] = str(web_port)
         local_models.register(aws.client("sagemaker"), request.model)
         stepfunctions = aws.client("stepfunctions")
         arn = stepfunctions.start_execution(

@@ -36,6 +36,9 @@ from load_generator.user import CallUser, EndpointUser
 log = logging.getLogger("load_generator")
 
 _POLL = 0.2
+_WEB_HOST = "127.0.0.1"
+#: One for each load test that may run at the same time.
+_WEB_PORTS = 10
 
 
 def main() -> None:
@@ -80,6 +83,8 @@ def _lead(task: Task, spec: Spec, storage: Storage) -> None:
     leader = Leader(task, spec, storage)
 
     def attach(environment: locust.env.Environment, runner: MasterRunner, **_: Any) -> None:
+        if task.web_port is not None:
+            _show_web_ui(environment, task.web_port)
         leader.attach(environment, runner)
 
     listen(locust.events.init, attach)
@@ -100,6 +105,18 @@ def _lead(task: Task, spec: Spec, storage: Storage) -> None:
         # Locust ends by SystemExit, also where the locustfile cannot be loaded.
         leader.ended(error)
         raise
+
+
+def _show_web_ui(environment: locust.env.Environment, port: int) -> None:
+    """Locust's web UI, for this machine alone: at the port, or one of the next if it is taken."""
+    for each in range(port, port + _WEB_PORTS):
+        with contextlib.suppress(OSError), socket.create_server((_WEB_HOST, each)):
+            break
+    else:
+        log.warning("No web UI: ports %s to %s are taken", port, each)
+        return
+    environment.create_web_ui(_WEB_HOST, each)
+    log.info("Web UI: http://%s:%s", _WEB_HOST, each)
 
 
 def _work(

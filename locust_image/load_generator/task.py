@@ -54,6 +54,8 @@ class Task:
     #: How long they go on without a word of each other, seconds.
     lease: float
     max_connections: int
+    #: Where the leader shows Locust's own web UI, on this machine alone; None for not at all.
+    web_port: int | None = None
 
     def environment_of_process(self, number: int) -> dict[str, str]:
         """What a worker's process is told besides the task's own environment."""
@@ -92,6 +94,7 @@ class Task:
             start_timeout=_number(environment, "START_TIMEOUT_SECONDS", 300, least=1),
             lease=_number(environment, "LEASE_SECONDS", LEASE_SECONDS, least=1),
             max_connections=int(_number(environment, "MAX_CONNECTIONS", 4096, least=1)),
+            web_port=int(_number(environment, "WEB_PORT", 0, least=0)) or None,
         )
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import re
+import socket
 import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.load.processes import Outcome
-from benchmarks.load.scripted_server import Request, ScriptedServer, answer
-from tests.local.load_tests import completed, run, specification
+from benchmarks.load.scripted_server import Request, ScriptedServer, always, answer
+from tests.local.load_tests import PATIENCE, completed, run, specification
 
 
 def _statistics(outcome: Outcome, name: str = "my-endpoint") -> tuple[int, int]:
@@ -59,6 +64,38 @@ def test_a_load_test_of_two_workers_with_a_burst_and_steps(tmp_path: Path) -> No
     assert 0 < requests <= arrived
     assert 0 < failed <= failures
     assert "service_unavailable" in outcome.logs[0]
+
+
+def test_locusts_web_ui_is_there_while_it_runs(tmp_path: Path) -> None:
+    # The port that is asked for is taken: it is at one of the next.
+    with socket.create_server(("127.0.0.1", 0)) as taken, ScriptedServer(always(b"{}")) as server:
+        port = taken.getsockname()[1]
+        with ThreadPoolExecutor(1) as looking:
+            seen = looking.submit(_statistics_of_web_ui, port + 1)
+            outcome = run(
+                specification(steady_seconds=4),
+                url=server.url,
+                directory=tmp_path,
+                environment={"WEB_PORT": str(port)},
+            )
+        completed(outcome)
+        statistics = seen.result()
+    assert statistics["state"] == "running"
+    assert statistics["total_rps"] > 0
+    assert f"Web UI: http://127.0.0.1:{port + 1}" in outcome.logs[0]
+
+
+def _statistics_of_web_ui(port: int) -> Any:
+    """What Locust's web UI shows once requests are sent."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats/requests") as answer:
+                statistics = json.load(answer)
+            if statistics["total_rps"] > 0:
+                return statistics
+        time.sleep(0.05)
+    raise AssertionError("no web UI that shows requests")
 
 
 def test_a_worker_with_two_vcpus_is_two_processes_and_streams_have_a_first_byte(
