@@ -6,7 +6,6 @@ After each test nothing of a sizing is left. The last test shows that every stat
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -69,6 +68,7 @@ def test_a_sizing_finds_the_count_and_leaves_nothing(stack: StackUnderTest) -> N
     assert execution.states.index("CleanUp") < execution.states.index("Tell")
 
 
+@pytest.mark.faults
 def test_every_function_can_be_called_twice(
     stack: StackUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +247,7 @@ def test_a_model_that_loads_and_a_task_that_could_not_start_get_more_time(
     assert {"ReadReason", "NeverStarted", "WaitForStop", "LoadTestDone"} <= set(first)
 
 
+@pytest.mark.faults
 def test_a_measurement_that_never_completes(stack: StackUnderTest) -> None:
     stack.metrics_missing = True
     execution = stack.run("SizingStateMachine", a_request())
@@ -254,6 +255,7 @@ def test_a_measurement_that_never_completes(stack: StackUnderTest) -> None:
     assert "CPUUtilization" in execution.cause
 
 
+@pytest.mark.faults
 def test_scaling_that_is_refused(stack: StackUnderTest) -> None:
     operation = "UpdateEndpointWeightsAndCapacities"
     with stack.refused("sagemaker", operation, "ResourceLimitExceeded", "the limit is 1 instance"):
@@ -278,6 +280,7 @@ def test_a_candidate_without_capacity_leaves_it_to_the_next(stack: StackUnderTes
     assert errors == {None, "CapacityUnavailable"}
 
 
+@pytest.mark.faults
 def test_a_change_of_the_count_whose_answer_was_lost(stack: StackUnderTest) -> None:
     operation = "UpdateEndpointWeightsAndCapacities"
     in_progress = "Cannot update in-progress endpoint"
@@ -315,6 +318,7 @@ def test_a_quota_that_is_too_low_creates_nothing(stack: StackUnderTest) -> None:
     assert note.startswith("limits.max_instances is 2 for ml.m5.xlarge instead of 20")
 
 
+@pytest.mark.faults
 def test_throttled_calls_are_repeated(stack: StackUnderTest) -> None:
     with (
         stack.refused("sagemaker", "CreateModel", "ThrottlingException", times=2) as models_,
@@ -343,6 +347,7 @@ def test_a_function_that_aws_throttles_is_called_again(
     assert execution.output["status"] == "DRY_RUN", execution.cause
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", ["model", "endpoint_config", "endpoint"])
 def test_a_create_call_whose_answer_was_lost(stack: StackUnderTest, kind: str) -> None:
     # The call was carried out; the repeated one is told that it is there already.
@@ -361,6 +366,7 @@ def test_a_create_call_whose_answer_was_lost(stack: StackUnderTest, kind: str) -
     assert execution.output["status"] == "SIZED", execution.cause
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("redrives", [0, 1])
 def test_a_redriven_sizing_does_not_run_into_its_former_self(
     stack: StackUnderTest, monkeypatch: pytest.MonkeyPatch, redrives: int
@@ -395,6 +401,7 @@ def test_a_search_that_fails_ends_the_sizing(stack: StackUnderTest) -> None:
     assert {"Failed", "RecordResult", "CleanUp", "Tell"} <= set(execution.states)
 
 
+@pytest.mark.faults
 def test_a_result_that_cannot_be_recorded_fails_the_sizing(stack: StackUnderTest) -> None:
     with stack.refused("lambda", "Invoke", "AccessDeniedException", only="record-result"):
         execution = stack.run("SizingStateMachine", a_request())
@@ -403,6 +410,7 @@ def test_a_result_that_cannot_be_recorded_fails_the_sizing(stack: StackUnderTest
     assert subjects(stack.news(), "FAILED")
 
 
+@pytest.mark.faults
 def test_what_cannot_be_removed_is_told_loudly(stack: StackUnderTest) -> None:
     with stack.refused("sagemaker", "DeleteEndpoint", "AccessDeniedException", "not allowed"):
         execution = stack.run("SizingStateMachine", a_request())
@@ -421,6 +429,7 @@ def test_what_cannot_be_removed_is_told_loudly(stack: StackUnderTest) -> None:
     stack.run("CleanUpStateMachine", {"sweep": True})
 
 
+@pytest.mark.faults
 def test_a_notification_that_fails_is_not_a_success(stack: StackUnderTest) -> None:
     with stack.refused("sns", "Publish", "AuthorizationErrorException", only="SIZED"):
         execution = stack.run("SizingStateMachine", a_request())
@@ -549,6 +558,7 @@ def test_other_models_are_sized_meanwhile(stack: StackUnderTest) -> None:
     assert (swept.status, stack.locks()) == ("SUCCEEDED", {})
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("when_locked", ["WAIT", "FAIL"])
 def test_an_owner_that_has_ended_keeps_nobody_waiting(
     stack: StackUnderTest, when_locked: str
@@ -561,6 +571,7 @@ def test_an_owner_that_has_ended_keeps_nobody_waiting(
     assert any(after_owner in arn for arn in stack.executions("CleanUpStateMachine"))
 
 
+@pytest.mark.faults
 def test_nor_does_one_that_can_not_be_cleaned_up(stack: StackUnderTest) -> None:
     hold_lock(stack, of_nobody(stack))
     denied = stack.refused("dynamodb", "DeleteItem", "AccessDeniedException", only=":long-ago")
@@ -577,6 +588,7 @@ def test_a_lock_that_has_expired_is_free(stack: StackUnderTest) -> None:
     assert "WaitForLock" not in execution.states
 
 
+@pytest.mark.faults
 def test_a_lock_that_was_taken_though_the_answer_was_lost(stack: StackUnderTest) -> None:
     lost: list[Any] = []
 
@@ -642,6 +654,7 @@ def test_the_sweep_leaves_a_sizing_that_runs_alone(stack: StackUnderTest) -> Non
     stack.aws.client("stepfunctions").stop_execution(executionArn=arn)
 
 
+@pytest.mark.faults
 def test_everything_that_refuses_to_go_is_a_problem(stack: StackUnderTest) -> None:
     stack.load_tests(baseline="hangs")
     arn = stack.start("SizingStateMachine", a_request())
@@ -805,7 +818,12 @@ def test_every_state_of_every_machine_was_entered(
     whole_stack: StackUnderTest, request: pytest.FixtureRequest
 ) -> None:
     here = [item for item in request.session.items if item.path == Path(__file__)]
-    defined = set(re.findall(r"^def (test_\w+)", Path(__file__).read_text(), re.MULTILINE))
+    defined = {
+        name
+        for name, test in globals().items()
+        if name.startswith("test_")
+        and not any(mark.name == "faults" for mark in getattr(test, "pytestmark", ()))
+    }
     if {item.originalname for item in here if isinstance(item, pytest.Function)} != defined:
         pytest.skip("needs all tests of this file")
     for machine in whole_stack.aws.stack.state_machines():

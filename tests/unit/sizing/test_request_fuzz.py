@@ -300,7 +300,7 @@ def outcome(document: Any) -> str:
 
 
 #: Requests of each test: 5,200 together.
-MADE_UP, MUTATED = 1_000, 4_200
+MADE_UP, MUTATED = 600, 2_800
 quick = settings(
     derandomize=True,
     database=None,
