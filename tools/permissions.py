@@ -43,6 +43,7 @@ IAM_ACTIONS = {
     "s3:DeleteObjects": ("s3:DeleteObject", "s3:DeleteObjectVersion"),
     "s3:HeadObject": ("s3:GetObject",),
     "s3:ListObjectVersions": ("s3:ListBucketVersions",),
+    "s3:ListObjectsV2": ("s3:ListBucket",),
 }
 _RULE = ("events:DescribeRule", "events:PutRule", "events:PutTargets")
 #: What Step Functions does besides the call itself, by the integration's resource.

@@ -81,6 +81,21 @@ def write(bucket: str, key: str, content: bytes, content_type: str) -> str:
     return f"s3://{bucket}/{key}"
 
 
+def remove(bucket: str, key: str) -> None:
+    """Remove an object with all its versions, if there is one.
+
+    Raises:
+        botocore.exceptions.ClientError: The bucket could not be listed, or a version not deleted.
+    """
+    with _naming(bucket, key):
+        s3 = client("s3")
+        found = s3.list_object_versions(Bucket=bucket, Prefix=key)
+        every = [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]
+        named = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in every]
+        if named:
+            s3.delete_objects(Bucket=bucket, Delete={"Objects": named, "Quiet": True})
+
+
 @contextmanager
 def _naming(bucket: str, key: str) -> Iterator[None]:
     """Let a refusal say of which object: S3 says "Access Denied" or "Forbidden", and no more."""

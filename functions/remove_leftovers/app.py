@@ -7,9 +7,10 @@ from typing import Any, Self
 
 from aws_lambda_powertools.utilities.parser import event_parser
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import AwareDatetime, model_validator
 
-from aws import endpoint_logs, sizing_resources
+from aws import endpoint_logs, s3_documents, sizing_resources
 from aws.availability import naming_errors
 from aws.environment import Environment
 from aws.removal import remove
@@ -67,6 +68,7 @@ def handler(event: RemoveLeftoversEvent, _context: LambdaContext) -> dict[str, A
     logger.info("leftovers", extra={"left": found.names, "rounds": rounds.rounds})
     if not found.names:
         status = "GONE"
+        _remove_captured(event, environment)
     elif rounds.are_enough(time.time() - event.started_at.timestamp(), event.timeout_minutes * 60):
         status = "GIVE_UP"
     else:
@@ -82,6 +84,20 @@ def handler(event: RemoveLeftoversEvent, _context: LambdaContext) -> dict[str, A
         "described": leftovers.described(found, instances, environment.region),
         "costs": leftovers.costs(found, instances, environment.region),
     }
+
+
+def _remove_captured(event: RemoveLeftoversEvent, environment: Environment) -> None:
+    """Remove the sample of production's requests, which nothing can still need.
+
+    One that stays costs nothing and is deleted with the results: it holds up no clean-up.
+    """
+    if event.sizing is None:
+        return
+    key = names.sizing_folder(event.sizing) + names.CAPTURED_FILE
+    try:
+        s3_documents.remove(environment.results_bucket, key)
+    except (BotoCoreError, ClientError):
+        logger.exception("captured requests not removed")
 
 
 def _found(event: RemoveLeftoversEvent, environment: Environment) -> Found:

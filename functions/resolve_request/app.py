@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from aws import (
+    captures,
     instance_types,
     models,
     prices,
@@ -97,7 +98,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
         )
         for candidate in candidates
     }
-    first_payload, fingerprint = _checked_payloads(request.payloads, execution.account)
+    first_payload, fingerprint, captured = _checked_payloads(request.payloads, execution.account)
     key = model_key(request.model, account=execution.account, region=environment.region)
     sizing = Sizing(
         sizing_id=sizing_id,
@@ -110,6 +111,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
         model_key=key,
         payload_fingerprint=fingerprint,
         production=traffic,
+        captured=captured.summary if captured else None,
     )
     known = quotas.read(quota.needed(request.instance_types))
     sizing = quota.keep_to_endpoint_quotas(sizing, known)
@@ -122,7 +124,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
     sizing = quota.check_fargate(sizing, plans, known, free)
     estimate = cost.estimate(sizing, plans)
     if not request.dry_run:
-        sizing = _with_small_payloads(sizing, environment)
+        sizing = _with_small_payloads(sizing, captured, environment)
     logger.info(
         "request resolved",
         extra={
@@ -280,11 +282,16 @@ def _check_cost_limit(request: Request, candidates: tuple[InstanceFacts, ...]) -
             )
 
 
-def _checked_payloads(requested: Payloads, account: str) -> tuple[Payload, str]:
-    """Check all payloads; returns the first, and the fingerprint of all."""
+def _checked_payloads(
+    requested: Payloads, account: str
+) -> tuple[Payload, str, captures.Captured | None]:
+    """Check all payloads; returns the first, the fingerprint of all, and those that are captured."""
     if requested.inline is not None:
         payloads.check_inline(requested.inline)
-        return requested.inline[0], payloads.fingerprint(requested, "")
+        return requested.inline[0], payloads.fingerprint(requested, ""), None
+    if requested.data_capture is not None:
+        captured = captures.read(requested.data_capture, account, time.time())
+        return captured.payloads[0], payloads.fingerprint(requested, ""), captured
     uri = str(requested.s3_uri)
     try:
         file = s3_documents.describe(uri, account)
@@ -295,7 +302,7 @@ def _checked_payloads(requested: Payloads, account: str) -> tuple[Payload, str]:
                 f"at most {payloads.MAX_FILE_BYTES:,} are allowed",
             )
         first = payloads.first_of_file(uri, s3_documents.lines(uri, account))
-        return first, payloads.fingerprint(requested, file.entity_tag)
+        return first, payloads.fingerprint(requested, file.entity_tag), None
     except ClientError as error:
         if is_transient(error):
             raise
@@ -332,15 +339,21 @@ def _with_priors(sizing: Sizing, environment: Environment) -> Sizing:
     return informed
 
 
-def _with_small_payloads(sizing: Sizing, environment: Environment) -> Sizing:
+def _with_small_payloads(
+    sizing: Sizing, captured: captures.Captured | None, environment: Environment
+) -> Sizing:
     """The same sizing, with payloads that are too large to go from state to state put in S3."""
     requested = sizing.request.payloads
-    if requested.inline is None or payloads.fits_inline(requested.inline, len(sizing.candidates)):
+    bodies = captured.payloads if captured else requested.inline
+    if bodies is None or (
+        captured is None and payloads.fits_inline(bodies, len(sizing.candidates))
+    ):
         return sizing
     uri = s3_documents.write(
         environment.results_bucket,
-        names.sizing_folder(sizing.sizing_id) + names.PAYLOADS_FILE,
-        payloads.json_lines(requested.inline),
+        names.sizing_folder(sizing.sizing_id)
+        + (names.CAPTURED_FILE if captured else names.PAYLOADS_FILE),
+        payloads.json_lines(bodies),
         content_type="application/jsonl",
     )
     request = sizing.request.model_copy(update={"payloads": payloads.in_s3(requested, uri)})

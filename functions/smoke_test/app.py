@@ -47,14 +47,19 @@ def handler(event: SmokeTestEvent, _context: LambdaContext) -> dict[str, Any]:
         AwsUnavailable: It throttled the invocation, SageMaker failed it, or the connection broke.
     """
     logger.set_correlation_id(names.sizing_of(Environment.read().name_prefix, event.endpoint_name))
-    body = payloads.body_bytes(_first(event.payloads))
+    first = _first(event.payloads)
+    body = payloads.body_bytes(first)
+    attributes = (
+        {"CustomAttributes": first.custom_attributes} if first.custom_attributes else {}
+    )
     started = time.perf_counter()
     try:
         answer = client("sagemaker-runtime").invoke_endpoint(
             EndpointName=event.endpoint_name,
-            ContentType=event.payloads.content_type,
+            ContentType=first.content_type or event.payloads.content_type,
             Accept=event.payloads.accept,
             Body=body,
+            **attributes,
         )
         size = len(answer["Body"].read())
     except ClientError as error:

@@ -167,7 +167,7 @@ class HttpEngine(Engine):
 
     def _render(self, payload: PreparedPayload) -> None:
         payload.request = self._target.signer.render(
-            payload.body, payload.sha256, self._epoch_second, self.credentials
+            payload, self._epoch_second, self.credentials
         )
         payload.second = self._epoch_second
 

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from load_generator.spec import Payload, Spec
 
 _SERVICE = "sagemaker"
+_CONTENT_TYPE = "content-type"
+_CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
@@ -69,11 +71,11 @@ def invocation_headers(spec: Spec) -> dict[str, str]:
     # The stream's own Accept is a header of its own: there, Accept is the event stream's.
     accept = "x-amzn-sagemaker-accept" if spec.streaming else "accept"
     optional = {
-        "x-amzn-sagemaker-custom-attributes": spec.custom_attributes,
+        _CUSTOM_ATTRIBUTES: spec.custom_attributes,
         "x-amzn-sagemaker-target-model": spec.target_model,
         "x-amzn-sagemaker-target-variant": spec.target_variant,
     }
-    headers = {"content-type": spec.content_type, accept: spec.accept}
+    headers = {_CONTENT_TYPE: spec.content_type, accept: spec.accept}
     return headers | {name: value for name, value in optional.items() if value is not None}
 
 
@@ -94,25 +96,25 @@ class Signer:
         self._key_of: tuple[str, Credentials] | None = None
 
     def render(
-        self, body: bytes, body_sha256: str, epoch_second: int, credentials: Credentials
+        self, payload: PreparedPayload, epoch_second: int, credentials: Credentials
     ) -> bytes:
         """The request's bytes, signed for one second.
 
         Args:
-            body: The payload.
-            body_sha256: Its SHA-256, in hexadecimal.
+            payload: What to send.
             epoch_second: The time of signing.
             credentials: What to sign with.
         """
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(epoch_second))
         day = stamp[:8]
-        headers = self._headers | {"host": self._endpoint.host_header, "x-amz-date": stamp}
+        own = {"host": self._endpoint.host_header, "x-amz-date": stamp}
+        headers = self._headers | payload.headers | own
         if credentials.token:
             headers["x-amz-security-token"] = credentials.token
         names = sorted(headers)
         signed = ";".join(names)
         canonical_headers = "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in names)
-        canonical = f"POST\n{self._path}\n\n{canonical_headers}\n{signed}\n{body_sha256}"
+        canonical = f"POST\n{self._path}\n\n{canonical_headers}\n{signed}\n{payload.sha256}"
         scope = f"{day}/{self._endpoint.region}/{_SERVICE}/aws4_request"
         to_sign = (
             f"{_ALGORITHM}\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
@@ -124,10 +126,10 @@ class Signer:
         lines += [
             f"authorization: {_ALGORITHM} Credential={credentials.access_key}/{scope}, "
             f"SignedHeaders={signed}, Signature={signature}",
-            f"content-length: {len(body)}",
+            f"content-length: {len(payload.body)}",
             "\r\n",
         ]
-        return "\r\n".join(lines).encode() + body
+        return "\r\n".join(lines).encode() + payload.body
 
     def _signing_key(self, day: str, credentials: Credentials) -> bytes:
         if self._key_of != (day, credentials):
@@ -141,11 +143,14 @@ class Signer:
 class PreparedPayload:
     """A payload and the request it is sent as, for the second it was last sent in."""
 
-    __slots__ = ("body", "request", "second", "sha256")
+    __slots__ = ("body", "headers", "request", "second", "sha256")
 
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-        self.sha256 = hashlib.sha256(body).hexdigest()
+    def __init__(self, payload: Payload) -> None:
+        self.body = payload.body
+        own = {_CONTENT_TYPE: payload.content_type, _CUSTOM_ATTRIBUTES: payload.custom_attributes}
+        #: Its own, in the place of the load test's.
+        self.headers = {name: value for name, value in own.items() if value is not None}
+        self.sha256 = hashlib.sha256(payload.body).hexdigest()
         self.second = -1
         self.request = b""
 
@@ -159,7 +164,7 @@ class PayloadSet:
     def __init__(self, payloads: Sequence[Payload], *, seed: int) -> None:
         if not payloads:
             raise ValueError("a payload set needs at least one payload")
-        self._payloads = [PreparedPayload(payload.body) for payload in payloads]
+        self._payloads = [PreparedPayload(payload) for payload in payloads]
         self._weights = [payload.weight for payload in payloads]
         self._random = Random(seed)
         self._drawn: list[PreparedPayload] = []

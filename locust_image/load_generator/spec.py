@@ -26,11 +26,16 @@ class SpecError(ValueError):
 
 
 class InlinePayload(Struct, frozen=True, forbid_unknown_fields=True):
-    """One body, as text or base64, and how often it is sent relative to the others."""
+    """One body, as text or base64, and how often it is sent relative to the others.
+
+    Its own content type and custom attributes stand in for those of the load test.
+    """
 
     body: str
     weight: PositiveFloat = 1.0
     base64: bool = False
+    content_type: HeaderValue | None = None
+    custom_attributes: HeaderValue | None = None
 
 
 class PayloadSource(Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,6 +50,8 @@ class Payload(Struct, frozen=True):
 
     body: bytes
     weight: float = 1.0
+    content_type: str | None = None
+    custom_attributes: str | None = None
 
 
 class BurstSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,12 +150,14 @@ def decode_inline(
                 raise SpecError(f"{source}[{index}].body is not base64: {error}") from error
         else:
             body = payload.body.encode()
-        decoded.append(Payload(body=body, weight=payload.weight))
+        decoded.append(
+            Payload(body, payload.weight, payload.content_type, payload.custom_attributes)
+        )
     return decoded
 
 
 def parse_json_lines(document: bytes, *, source: str) -> list[Payload]:
-    """The payloads of a JSON Lines file: one ``{"body", "weight", "base64"}`` a line.
+    """The payloads of a JSON Lines file: a line for each, as an inline one.
 
     Raises:
         SpecError: A line is not such an object, or there is none; names the source and the line.

@@ -75,6 +75,8 @@ NO_CALL = {
     *("kms:Decrypt", "kms:GenerateDataKey"),  # of an encrypted topic
     # Of the sweep alone, where they keep nothing: tests/unit/functions/test_remove_leftovers.py.
     *("logs:DescribeLogGroups", "logs:DeleteLogGroup"),
+    # Of captured requests, which none of the matrix sends.
+    *("s3:DeleteObject", "s3:DeleteObjectVersion"),
 }
 #: Of a request that gives no rate, which none of the matrix is: they are met one by one in
 #: tests/unit/functions/test_resolve_request_production.py.

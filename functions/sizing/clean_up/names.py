@@ -24,6 +24,8 @@ REPORT_FILE = "report.html"
 LOAD_TEST_FILE = "load_test.json"
 RECORDS_FILE = "load_tests.json"
 PAYLOADS_FILE = "payloads.jsonl"
+#: A sample of production's requests, which ends with the sizing.
+CAPTURED_FILE = "captured.jsonl"
 
 _ID_LENGTH = 12
 _LONGEST_NAME = 63  # of SageMaker models, endpoint configs and endpoints

@@ -101,7 +101,9 @@ def fits_inline(payloads: Sequence[Payload], candidates: int) -> bool:
 
 def json_lines(payloads: Sequence[Payload]) -> bytes:
     """Payloads as the JSON Lines file that ``payloads.s3_uri`` names."""
-    return b"".join(payload.model_dump_json().encode() + b"\n" for payload in payloads)
+    return b"".join(
+        payload.model_dump_json(exclude_none=True).encode() + b"\n" for payload in payloads
+    )
 
 
 def fingerprint(payloads: Payloads, content: str) -> str:
@@ -110,10 +112,13 @@ def fingerprint(payloads: Payloads, content: str) -> str:
     Args:
         payloads: The payloads.
         content: What tells the content of a file of them, such as its entity tag; empty for
-            those that stand in the request.
+            those that stand in the request. Captured ones differ from night to night, and are told
+            by where they come from.
     """
     inline = sorted(json_lines([each]) for each in payloads.inline or ())
     described = [payloads.content_type, payloads.accept, content]
+    if payloads.data_capture is not None:
+        described.append(payloads.data_capture.model_dump_json(exclude={"seed"}))
     digest = hashlib.sha256(json.dumps(described).encode())
     for line in inline:
         digest.update(line)
@@ -122,7 +127,7 @@ def fingerprint(payloads: Payloads, content: str) -> str:
 
 def in_s3(payloads: Payloads, uri: str) -> Payloads:
     """The same payloads, read from S3."""
-    return payloads.model_copy(update={"inline": None, "s3_uri": uri})
+    return payloads.model_copy(update={"inline": None, "data_capture": None, "s3_uri": uri})
 
 
 def _check(payload: Payload) -> None:
@@ -136,6 +141,6 @@ def _check(payload: Payload) -> None:
 def _in_line(uri: str, number: int, message: str) -> InvalidRequest:
     return InvalidRequest(
         "payloads.s3_uri",
-        f"line {number} of {uri}: {message}; each line must be a JSON object of body, weight "
-        "and base64",
+        f"line {number} of {uri}: {message}; each line must be a JSON object of body, weight, "
+        "base64, content_type and custom_attributes",
     )

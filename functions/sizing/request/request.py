@@ -89,6 +89,14 @@ InstanceType = Annotated[
         longest=64,
     ),
 ]
+S3Folder = Annotated[
+    str,
+    _text(
+        r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[\p{L}\p{M}\p{N}\p{P}\p{S}]*$",
+        "must be s3://bucket/folder/, without spaces and control characters",
+        longest=1024,
+    ),
+]
 S3Uri = Annotated[
     str,
     _text(
@@ -278,20 +286,46 @@ class Payload(_Strict):
     body: Annotated[str, AfterValidator(_whole_characters)]
     weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
     base64: bool = False
+    #: Of this body; that of all payloads if None.
+    content_type: HeaderValue | None = None
+    custom_attributes: HeaderValue | None = None
+
+
+class DataCapture(_Strict):
+    """Where the bodies come from, if production's requests were captured by SageMaker."""
+
+    #: A folder of capture files, or the endpoint whose configuration says where they are.
+    s3_uri: S3Folder | None = None
+    endpoint: ResourceName | None = None
+    #: None for all variants of the endpoint.
+    variant: ResourceName | None = None
+    days: Annotated[int, Field(ge=1, le=30)] = 7
+    #: So many requests are sent, each as often as the others.
+    sample: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> DataCapture:
+        if (self.s3_uri is None) == (self.endpoint is None):
+            raise ValueError("exactly one of s3_uri, endpoint is needed")
+        if self.variant is not None and self.endpoint is None:
+            raise ValueError("variant is of an endpoint, which is not given")
+        return self
 
 
 class Payloads(_Strict):
-    """The bodies sent to the endpoint: inline, or a JSON Lines file of the same in S3."""
+    """The bodies sent to the endpoint: inline, in a JSON Lines file in S3, or captured ones."""
 
     inline: Annotated[list[Payload], Field(min_length=1, max_length=100)] | None = None
     s3_uri: S3Uri | None = None
+    data_capture: DataCapture | None = None
     content_type: HeaderValue = "application/json"
     accept: HeaderValue = "application/json"
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Payloads:
-        if (self.inline is None) == (self.s3_uri is None):
-            raise ValueError("exactly one of inline, s3_uri is needed")
+        if sum(each is not None for each in (self.inline, self.s3_uri, self.data_capture)) != 1:
+            raise ValueError("exactly one of inline, s3_uri, data_capture is needed")
         return self
 
 

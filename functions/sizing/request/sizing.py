@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sizing.catalogue.burstable import baseline_percent
 from sizing.catalogue.instance import InstanceFacts
-from sizing.request.request import Band, Request
+from sizing.request.request import Band, DataCapture, Request
 
 _DIGITS = 16
 
@@ -53,6 +53,29 @@ class ProductionTraffic(BaseModel):
     notes: tuple[str, ...] = ()
 
 
+class CapturedPayloads(BaseModel):
+    """What of production's captured requests is sent."""
+
+    model_config = ConfigDict(frozen=True)
+
+    asked: DataCapture
+    #: Where the files are.
+    source: str
+    #: Files of the days asked for, and how many of them were read.
+    files: int
+    files_read: int
+    #: Requests in the files that were read, and how many of them are sent.
+    records: int
+    sampled: int
+    #: Lines that gave no request, by the reason.
+    skipped: dict[str, int] = Field(default_factory=dict)
+    #: Requests that are sent, by their content type; empty for none.
+    content_types: dict[str, int] = Field(default_factory=dict)
+    #: Of the bodies that are sent.
+    body_bytes_p50: float
+    body_bytes_p99: float
+
+
 class Sizing(BaseModel):
     """One sizing, resolved: everything its decisions depend on besides the observations."""
 
@@ -77,6 +100,8 @@ class Sizing(BaseModel):
     prior_workers: dict[str, int] = Field(default_factory=dict)
     #: Of a request whose target is that of an endpoint in production.
     production: ProductionTraffic | None = None
+    #: Of a request whose payloads are those that production was sent.
+    captured: CapturedPayloads | None = None
     #: What the result must say about how the sizing was set up.
     notes: tuple[str, ...] = ()
 

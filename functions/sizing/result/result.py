@@ -29,7 +29,7 @@ from sizing.load_test.verdict import (
 from sizing.production import comparison
 from sizing.production.comparison import Production
 from sizing.request.model_key import group_and_version
-from sizing.request.sizing import SizedModel, Sizing
+from sizing.request.sizing import CapturedPayloads, SizedModel, Sizing
 from sizing.result import autoscaling
 from sizing.result.autoscaling import Autoscaling
 from sizing.result.change import Change
@@ -198,6 +198,8 @@ class Result(_Frozen):
     recommendation: Recommendation | None = None
     #: What the endpoint in production has that the target was taken from.
     production: Production | None = None
+    #: What of production's captured requests was sent.
+    captured: CapturedPayloads | None = None
     #: Beside the last answer to the same question; None if this is no answer.
     change: Change | None = None
     candidates: tuple[CandidateResult, ...] = ()
@@ -276,7 +278,7 @@ def build_result(
     status = _status(answer, failure)
     request, started_at = execution.request, execution.started_at
     if sizing is not None:
-        request = sizing.request.model_dump(mode="json", exclude_none=True)
+        request = _request(sizing)
         started_at = sizing.started_at
     candidates = _candidates(sizing, history, answer, failure, ending.dry_run)
     recommended = _recommended(status, winner, candidates)
@@ -288,6 +290,7 @@ def build_result(
         model=_model(sizing, winner),
         recommendation=recommended,
         production=_production(sizing, recommended, candidates),
+        captured=sizing.captured if sizing is not None else None,
         candidates=candidates,
         sizing=SizingFacts(
             id=execution.sizing_id,
@@ -310,6 +313,16 @@ def build_result(
         ),
     )
     return _document(result)
+
+
+def _request(sizing: Sizing) -> dict[str, Any]:
+    """The request as it can be sent again: the sample of captured requests ends with the sizing."""
+    request = sizing.request.model_dump(mode="json", exclude_none=True)
+    if sizing.captured is not None:
+        asked = sizing.captured.asked.model_dump(mode="json", exclude_none=True)
+        del request["payloads"]["s3_uri"]
+        request["payloads"]["data_capture"] = asked
+    return request
 
 
 def _model(sizing: Sizing | None, winner: CandidateOutcome | None) -> ModelFacts | None:

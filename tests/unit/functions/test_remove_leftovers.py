@@ -17,7 +17,7 @@ from aws import sizing_table
 from remove_leftovers.app import handler
 from sizing.clean_up import lock, names
 from sizing.errors import AccessDenied
-from tests.unit.functions.conftest import EXECUTION, TABLE
+from tests.unit.functions.conftest import BUCKET, EXECUTION, TABLE
 
 Client = Callable[[str], Any]
 ROLE = "arn:aws:iam::123456789012:role/r"
@@ -347,6 +347,36 @@ def test_logs_that_stay_keep_nothing_else(
     sizings.deploy(EXECUTION)  # of an execution that no longer exists
     assert sizings.remove(sweep=True)["status"] == "WAIT"
     assert sizings.left() == set()
+
+
+def _captured(aws: Any) -> list[str]:
+    versions = aws("s3").list_object_versions(Bucket=BUCKET)
+    return [each["Key"] for each in (*versions.get("Versions", ()), *versions.get("DeleteMarkers", ()))]
+
+
+@pytest.fixture
+def sample(sizings: Sizings) -> str:
+    """A sizing's sample of production's requests, beside what stays; returns its key."""
+    folder = names.sizing_folder(names.sizing_id(EXECUTION))
+    for name in (names.CAPTURED_FILE, names.RESULT_FILE):
+        sizings.aws("s3").put_object(Bucket=BUCKET, Key=folder + name, Body=b"{}")
+    return folder + names.CAPTURED_FILE
+
+
+def test_captured_requests_go_when_nothing_else_is_left(sizings: Sizings, sample: str) -> None:
+    sizings.deploy(EXECUTION)
+    assert sizings.remove(execution_arn=EXECUTION)["status"] == "WAIT"
+    assert sample in _captured(sizings.aws)
+    assert sizings.remove(execution_arn=EXECUTION)["status"] == "GONE"
+    assert [each.rpartition("/")[2] for each in _captured(sizings.aws)] == [names.RESULT_FILE]
+
+
+def test_captured_requests_that_stay_hold_up_no_clean_up(
+    sizings: Sizings, sample: str, answered: Callable[..., Any]
+) -> None:
+    denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "ListObjectVersions")
+    answered("s3", "ListObjectVersions", lambda _: denied)
+    assert sizings.remove(execution_arn=EXECUTION)["status"] == "GONE"
 
 
 def test_what_cant_be_listed_is_an_error(sizings: Sizings, answered: Callable[..., Any]) -> None:

@@ -71,6 +71,14 @@ def test_the_first_payload_of_a_file_is_sent(aws: Any, answered: Answered) -> No
     assert requests[0]["Body"] == b"first"
 
 
+def test_a_payload_may_have_a_content_type_of_its_own(answered: Answered) -> None:
+    answer = {**body(b""), "ResponseMetadata": {"HTTPStatusCode": 200}}
+    requests = answered(SERVICE, "InvokeEndpoint", lambda _: answer)
+    own = {"body": "1,2", "content_type": "text/csv", "custom_attributes": "tenant=a"}
+    smoke_test(inline=[own], content_type="application/json")
+    assert (requests[0]["ContentType"], requests[0]["CustomAttributes"]) == ("text/csv", "tenant=a")
+
+
 @pytest.mark.parametrize(
     "error, reason",
     [

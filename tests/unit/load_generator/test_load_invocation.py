@@ -12,6 +12,7 @@ from load_generator.invocation import (
     Credentials,
     Endpoint,
     PayloadSet,
+    PreparedPayload,
     Signer,
     invocation_headers,
     invocation_path,
@@ -78,17 +79,31 @@ def test_the_signing_key_follows_day_and_credentials() -> None:
     endpoint = Endpoint.from_url("https://endpoint.test", "eu-west-1")
     signer = Signer(endpoint, "/endpoints/e/invocations", {"content-type": "text/plain"})
     first, second = Credentials("A", "s1", None), Credentials("B", "s2", "token")
+    payload = PreparedPayload(Payload(b"x"))
     day = 86_400
     seen = {
-        signer.render(b"x", "00", at, credentials)
+        signer.render(payload, at, credentials)
         for at in (day - 1, day)
         for credentials in (first, second)
     }
     assert len(seen) == 4
     # And back again gives the same bytes as before.
-    assert signer.render(b"x", "00", day - 1, first) in seen
-    assert b"x-amz-security-token" not in signer.render(b"x", "00", day, first)
-    assert b"x-amz-security-token: token" in signer.render(b"x", "00", day, second)
+    assert signer.render(payload, day - 1, first) in seen
+    assert b"x-amz-security-token" not in signer.render(payload, day, first)
+    assert b"x-amz-security-token: token" in signer.render(payload, day, second)
+
+
+def test_a_payload_has_headers_of_its_own() -> None:
+    endpoint = Endpoint.from_url("https://endpoint.test", "eu-west-1")
+    signer = Signer(endpoint, "/endpoints/e/invocations", {"content-type": "text/plain"})
+    key = Credentials("A", "s", None)
+    usual = signer.render(PreparedPayload(Payload(b"x")), 0, key)
+    own = signer.render(PreparedPayload(Payload(b"x", 1, "text/csv", "tenant=a")), 0, key)
+    assert b"\r\ncontent-type: text/plain\r\n" in usual
+    assert b"custom-attributes" not in usual
+    assert b"\r\ncontent-type: text/csv\r\n" in own
+    assert b"\r\nx-amzn-sagemaker-custom-attributes: tenant=a\r\n" in own
+    assert b"SignedHeaders=content-type;host;x-amz-date;x-amzn-sagemaker-custom-attributes" in own
 
 
 def test_payloads_are_drawn_by_weight_and_alike_for_a_seed() -> None:
