@@ -263,3 +263,14 @@ def test_without_timelines_or_script_the_figures_are_there(browser: Any, tmp_pat
     assert page.get_by_role("button").count() == 0
     assert page.get_by_text("By instance count").is_visible()
     context.close()
+
+
+@pytest.mark.parametrize("size, first", [("laptop", False), ("phone", True)])
+def test_the_answers_row_comes_first_on_a_phone(opened: Any, size: str, first: bool) -> None:
+    page = opened("sized", size)
+    chosen = page.locator("section[aria-labelledby^=counts] tbody tr")
+    classes = [chosen.nth(index).get_attribute("class") for index in range(chosen.count())]
+    assert classes.count("chosen") == 1
+    assert (classes[0] == "chosen") is first
+    page.set_viewport_size(SIZES["laptop"])
+    assert chosen.first.get_attribute("class") != "chosen"
