@@ -85,7 +85,7 @@
   for (const each of document.querySelectorAll(".needs-script")) each.hidden = false;
 
   // On a phone a table shows its first rows: the answer's is one of them.
-  const narrow = matchMedia("(max-width: 30rem)");
+  const narrow = matchMedia("(max-width: 640px)");
   const rows = [...document.querySelectorAll("tr.chosen")].map((row) => [row, row.nextElementSibling]);
   const place = () => {
     for (const [row, after] of rows) {
