@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from botocore.awsrequest import AWSResponse
 from botocore.httpsession import URLLib3Session
-from moto.core import responses
+from moto.core import responses, utils
 from moto.core.botocore_stubber import MockRawResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 
@@ -44,7 +44,7 @@ def patches(application: DomainDispatcherApplication, url: str) -> Iterator[Patc
     # the members of the class that answers.
     backend = cache(application.get_backend_for_host)
     yield Patch(DomainDispatcherApplication, "get_backend_for_host", lambda _, host: backend(host))
-    yield Patch(responses, "method_names_from_class", cache(responses.method_names_from_class))
+    yield Patch(responses, "method_names_from_class", cache(utils.method_names_from_class))
 
 
 def _answer(application: Callable[..., Any], request: Any) -> tuple[int, Any, bytes]:

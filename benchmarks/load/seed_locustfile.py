@@ -63,7 +63,7 @@ class FastUser(FastHttpUser):
         """Send one request and wait for its answer."""
         self.client.post(
             "/endpoints/my-endpoint/invocations",
-            data=BODY,
+            data=BODY.decode(),
             headers={"Content-Type": "application/json"},
         )
 

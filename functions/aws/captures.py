@@ -66,7 +66,9 @@ def read(asked: DataCapture, account: str, now: float) -> Captured:
     sampler = Sampler(asked.sample, asked.seed)
     source = asked.s3_uri or _destination(asked)
     try:
-        files = sorted(_files(source, account, now - asked.days * _DAY_SECONDS), key=lambda f: f.key)
+        files = sorted(
+            _files(source, account, now - asked.days * _DAY_SECONDS), key=lambda f: f.key
+        )
         read_files = 0
         for file in _chosen(files, chance):
             if time.time() - now > _MOST_SECONDS:
@@ -79,8 +81,8 @@ def read(asked: DataCapture, account: str, now: float) -> Captured:
             raise
         raise InvalidRequest(
             f"{_FIELD}.{'s3_uri' if asked.s3_uri else 'endpoint'}",
-            f"{source} can't be read ({refusals.code_of(error)}); it must be in a bucket of account "
-            f"{account} that the stack's parameter DataCaptureBucket names",
+            f"{source} can't be read ({refusals.code_of(error)}); it must be in a bucket of "
+            f"account {account} that the stack's parameter DataCaptureBucket names",
         ) from None
     return Captured(sampler.payloads(), sampler.summary(asked, source, len(files), read_files))
 

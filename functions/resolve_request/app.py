@@ -285,7 +285,7 @@ def _check_cost_limit(request: Request, candidates: tuple[InstanceFacts, ...]) -
 def _checked_payloads(
     requested: Payloads, account: str
 ) -> tuple[Payload, str, captures.Captured | None]:
-    """Check all payloads; returns the first, the fingerprint of all, and those that are captured."""
+    """Check all payloads; returns the first, the fingerprint of all, and captured ones."""
     if requested.inline is not None:
         payloads.check_inline(requested.inline)
         return requested.inline[0], payloads.fingerprint(requested, ""), None

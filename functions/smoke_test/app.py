@@ -49,9 +49,7 @@ def handler(event: SmokeTestEvent, _context: LambdaContext) -> dict[str, Any]:
     logger.set_correlation_id(names.sizing_of(Environment.read().name_prefix, event.endpoint_name))
     first = _first(event.payloads)
     body = payloads.body_bytes(first)
-    attributes = (
-        {"CustomAttributes": first.custom_attributes} if first.custom_attributes else {}
-    )
+    attributes = {"CustomAttributes": first.custom_attributes} if first.custom_attributes else {}
     started = time.perf_counter()
     try:
         answer = client("sagemaker-runtime").invoke_endpoint(

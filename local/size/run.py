@@ -45,8 +45,8 @@ def run(
         logs: Folder for logs.
         progress: Told what happens.
         update: Called a few times a second.
-        web_port: Where load tests show Locust's own web UI: one at this port, others that run at the
-            same time at the next ones.
+        web_port: Where load tests show Locust's own web UI: one at this port, others that run at
+            the same time at the next ones.
     """
     events: queue.SimpleQueue[HistoryEvent] = queue.SimpleQueue()
     update()

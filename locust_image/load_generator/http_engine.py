@@ -166,9 +166,7 @@ class HttpEngine(Engine):
         connection.send(payload.request)
 
     def _render(self, payload: PreparedPayload) -> None:
-        payload.request = self._target.signer.render(
-            payload, self._epoch_second, self.credentials
-        )
+        payload.request = self._target.signer.render(payload, self._epoch_second, self.credentials)
         payload.second = self._epoch_second
 
     def _free(self, connection: Connection, now: float) -> None:

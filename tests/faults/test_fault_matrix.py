@@ -1,4 +1,4 @@
-"""The fault matrix is whole; and, by ``make faults-fast``, a part of it runs. ``make faults`` runs all."""
+"""The fault matrix is whole; ``make faults-fast`` runs a part of it, ``make faults`` all."""
 
 from __future__ import annotations
 

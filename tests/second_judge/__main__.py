@@ -1,9 +1,9 @@
 """``make second-judge``: what emulators that nobody here wrote make of the stack.
 
 The built template is deployed by the real ``sam deploy`` to MiniStack. The same stories happen
-there, on the embedded AWS, and on one whose functions run as Lambda runs them; they must come to the
-same: executions, states entered, messages. And every JSONata expression gives the same in ours and
-in the reference implementation.
+there, on the embedded AWS, and on one whose functions run as Lambda runs them; they must come to
+the same: executions, states entered, messages. And every JSONata expression gives the same in ours
+and in the reference implementation.
 """
 
 from __future__ import annotations

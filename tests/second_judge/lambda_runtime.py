@@ -160,7 +160,9 @@ class _Environment:
         """Hand an event to the handler; returns its answer as JSON."""
         request = urllib.request.Request(self._url, json.dumps(event).encode())
         try:
-            with urllib.request.urlopen(request, timeout=timeout_seconds + _EXTRA_SECONDS) as answer:
+            with urllib.request.urlopen(
+                request, timeout=timeout_seconds + _EXTRA_SECONDS
+            ) as answer:
                 return str(answer.read().decode())
         except urllib.error.HTTPError as error:
             return error.read().decode()

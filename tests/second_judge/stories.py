@@ -250,7 +250,11 @@ def set_up_and_taken_down(stack: StackUnderTest) -> None:
     Raises:
         AssertionError: CloudFormation is answered otherwise than that they are removed.
     """
-    s3, results, answers = stack.aws.client("s3"), stack.aws.stack.ref("ResultsBucket"), "cloudformation"
+    s3, results, answers = (
+        stack.aws.client("s3"),
+        stack.aws.stack.ref("ResultsBucket"),
+        "cloudformation",
+    )
     s3.create_bucket(Bucket=answers)
     where = {"Bucket": answers, "Key": "answer"}
     asked = {

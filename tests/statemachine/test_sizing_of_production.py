@@ -1,4 +1,4 @@
-"""A night of a profile that names an endpoint in production: its rate, its requests, its verdict."""
+"""A night of a profile that names an endpoint in production: rate, requests and verdict."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.sizing.production.test_captures import record
 
 DAYS, INSTANCES = 2, 6
 BUCKET = "captures-of-production"
-SECRET = "a body of production"  # noqa: S105 - what no document may quote
+SECRET = "a body of production"
 PROFILE = {
     **{name: value for name, value in a_request().items() if name not in ("model", "target")},
     "payloads": {"data_capture": {"endpoint": "checkout", "sample": 50}},

@@ -114,7 +114,9 @@ class Sampler:
             InvalidRequest: There is no usable record.
         """
         if not self._kept:
-            found = ", ".join(f"{count:,} {reason}" for reason, count in self._skipped.most_common())
+            found = ", ".join(
+                f"{count:,} {reason}" for reason, count in self._skipped.most_common()
+            )
             raise InvalidRequest(
                 "payloads.data_capture",
                 f"{source} has no captured request in {files_read:,} files of these days"

@@ -351,7 +351,9 @@ def test_logs_that_stay_keep_nothing_else(
 
 def _captured(aws: Any) -> list[str]:
     versions = aws("s3").list_object_versions(Bucket=BUCKET)
-    return [each["Key"] for each in (*versions.get("Versions", ()), *versions.get("DeleteMarkers", ()))]
+    return [
+        each["Key"] for each in (*versions.get("Versions", ()), *versions.get("DeleteMarkers", ()))
+    ]
 
 
 @pytest.fixture

@@ -115,7 +115,10 @@ def test_bodies_too_large_for_a_load_generator_are_fewer(monkeypatch: pytest.Mon
         (b"[1, 2]", captures.NO_RECORD),
         (b"\x1f\x8b\x08 compressed", captures.NO_RECORD),
         (record("cut off")[:-20], captures.NO_RECORD),
-        (b'{"captureData": {"endpointOutput": {"data": "x", "encoding": "CSV"}}}', captures.NO_INPUT),
+        (
+            b'{"captureData": {"endpointOutput": {"data": "x", "encoding": "CSV"}}}',
+            captures.NO_INPUT,
+        ),
         (record("no base64!", "BASE64"), captures.NOT_DECODABLE),
         (record("x", content_type="text/csv\r\nx-evil: 1"), captures.NOT_DECODABLE),
         (record("x" * 101), captures.TOO_LARGE),
