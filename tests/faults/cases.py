@@ -607,7 +607,7 @@ def all_cases(calls: Mapping[FunctionCall, Scenario]) -> Sequence[Case]:
 
 
 def fast_cases() -> Sequence[Case]:
-    """The part for ``make faults-fast``: each second state, by turns the faults, some under load."""
+    """The part for ``make faults-fast``: every second state, by turns the faults, some load."""
     in_states_by_turns = []
     for number, name in enumerate([*STATES][::2]):
         of_state = [case for case in in_states() if case.name.startswith(f"{name}: ")]

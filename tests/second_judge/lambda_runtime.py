@@ -62,7 +62,7 @@ class Functions:
         """
         self.invocations: list[Invocation] = []
         self._emulator = _emulator(sam)
-        self._python = python
+        self._python = python.absolute()  # each runs in a folder of its own
         resources = load_template(built)["Resources"].values()
         self._roots = {
             each["Properties"]["Handler"]: built.parent / each["Properties"]["CodeUri"]
