@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -38,6 +40,8 @@ _COLUMNS: Final = (
     Column("verdict", "verdict"),
     Column("fits", "suggested_count", right=True),
 )
+#: Where a load test would tell more: another count fits, or nobody knows which does.
+_WORTH_A_SIZING: Final = ("too_large", "too_small", "latency_growing", "unknown")
 _WHY: Final = Column("why", "why")
 
 
@@ -46,6 +50,7 @@ _WHY: Final = Column("why", "why")
 Examples:
   endpoint-sizer audit
   endpoint-sizer audit checkout-ranking --days 7
+  endpoint-sizer audit --write-profiles profiles/
   endpoint-sizer audit --output json | jq '.[] | select(.verdict == "too_large")'"""
 )
 @click.argument("endpoints", metavar="[NAMES]", nargs=-1)
@@ -59,8 +64,22 @@ Examples:
     metavar="N",
     help="How far to look back.",
 )
+@click.option(
+    "--write-profiles",
+    "profiles",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write a profile for each endpoint that is worth a sizing.",
+)
 @output_option()
-def audit(endpoints: tuple[str, ...], place: Place, every: bool, days: int, output: str) -> None:
+def audit(
+    endpoints: tuple[str, ...],
+    place: Place,
+    every: bool,
+    days: int,
+    profiles: Path | None,
+    output: str,
+) -> None:
     """Judge production endpoints by their own metrics.
 
     Nothing is changed and nothing loaded. A count is suggested only where an endpoint's own history
@@ -72,16 +91,42 @@ def audit(endpoints: tuple[str, ...], place: Place, every: bool, days: int, outp
 
     region = place.enter()
     with place.reached():
-        found = Audit(tuple(_audited(list(dict.fromkeys(endpoints)), days, region)))
+        judged = list(_audited(list(dict.fromkeys(endpoints)), days, region))
+    found = Audit(tuple(row for _, row in judged))
     rows = [each.model_dump() for each in found.root]
     columns = _COLUMNS if output == "table" else (*_COLUMNS, Column("variant", "variant"), _WHY)
     show(output, found, columns, rows, none="There is no endpoint in this account and region.")
     if output == "table":
         for each in found.root:
             click.echo(f"\n{each.endpoint}, {each.variant}: {each.why}.")
+    if profiles is not None:
+        for variant, row in judged:
+            if row.verdict in _WORTH_A_SIZING and row.peak_tps:
+                click.echo(_written(variant, profiles), err=output != "table")
 
 
-def _audited(names: Sequence[str], days: int, region: str) -> Iterator[Audited]:
+def _written(variant: Variant, folder: Path) -> str:
+    """Write the profile of an endpoint; returns what to tell of it."""
+    named = {"name": variant.endpoint, "variant": variant.name}
+    profile: dict[str, Any] = {
+        "instance_types": [variant.instance_type],
+        "target": {"from_endpoint": named},
+    }
+    missing = "" if variant.captures else ", once it has payloads: the endpoint captures none"
+    if variant.captures:
+        captured = {"endpoint": variant.endpoint, "variant": variant.name}
+        profile["payloads"] = {"data_capture": captured}
+    path = folder / f"{variant.endpoint}.{variant.name}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x") as file:
+            file.write(json.dumps(profile, indent=2) + "\n")
+    except FileExistsError:
+        return f"{path} is there already, and is left as it is"
+    return f"{path} is for `endpoint-sizer profile put GROUP {path}`{missing}"
+
+
+def _audited(names: Sequence[str], days: int, region: str) -> Iterator[tuple[Variant, Audited]]:
     from aws import prices, production
     from sizing.load_test.observation import Window
     from sizing.production import audit as judge
@@ -106,7 +151,7 @@ def _audited(names: Sequence[str], days: int, region: str) -> Iterator[Audited]:
         judgement = found.get((each.endpoint, each.name)) or judge.Judgement(
             judge.Verdict.UNKNOWN, each.unlike or whys.get(str(each.instance_type), "")
         )
-        yield _row(each, judgement, priced.get(str(each.instance_type)))
+        yield each, _row(each, judgement, priced.get(str(each.instance_type)))
 
 
 def _types(names: set[str]) -> tuple[list[InstanceFacts], dict[str, str]]:

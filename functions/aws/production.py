@@ -60,6 +60,7 @@ class Variant:
         scales: Between which counts it is scaled by a policy; None if it is not.
         unlike: What it is, if it is nothing that a sizing sizes.
         created_at: Epoch seconds; what was before is not its history.
+        captures: Whether what it is sent is captured.
     """
 
     endpoint: str
@@ -69,6 +70,7 @@ class Variant:
     scales: tuple[int, int] | None
     unlike: str | None
     created_at: float
+    captures: bool = False
 
 
 def endpoint_names() -> list[str]:
@@ -134,6 +136,7 @@ def _variants(
             scales=scaled.get(f"endpoint/{endpoint['EndpointName']}/variant/{name}"),
             unlike=_unlike(endpoint, of_config, variant),
             created_at=endpoint["CreationTime"].timestamp(),
+            captures=(endpoint.get("DataCaptureConfig") or {}).get("EnableCapture", False),
         )
 
 

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -15,6 +16,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from endpoint_sizer.__main__ import run
+from endpoint_sizer.validate import check_profile
 from sizing.production.audit import PERIOD_SECONDS
 from sizing.production.traffic import MINUTE
 from tests.cli import made_up_aws
@@ -275,3 +277,36 @@ def test_wrong_use_is_one_line(
     assert run(["audit", *arguments]) == 64
     errors = capsys.readouterr().err
     assert said in errors
+
+
+def test_profiles_are_written_for_those_worth_a_sizing(
+    production: Production, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture = {"EnableCapture": True, "CaptureStatus": "Started", "DestinationS3Uri": "s3://b/c"}
+    large = {"mean_tps": 150, "instances": 12, "cost": 0.5, "days": DAYS}
+    production.endpoints = {name: Endpoint(**large) for name in ("captured", "plain")}
+    production.endpoints["right"] = Endpoint(**{**large, "instances": 2})
+    production.odd["captured"] = {
+        "DataCaptureConfig": {**capture, "CurrentSamplingPercentage": 5, "KmsKeyId": ""},
+        "ProductionVariants": [{"VariantName": "main", "CurrentInstanceCount": 12}],
+    }
+    folder = tmp_path / "profiles"
+    asked = ["audit", "--days", str(DAYS), "--write-profiles", str(folder)]
+    assert run(asked) == 0
+    said = capsys.readouterr().out
+    assert sorted(each.name for each in folder.iterdir()) == [
+        "captured.main.json",
+        "plain.main.json",
+    ]
+    path = folder / "captured.main.json"
+    assert f"profile put GROUP {path}`\n" in said
+    assert "plain.main.json`, once it has payloads: the endpoint captures none" in said
+    written = json.loads(path.read_text())
+    assert written["target"] == {"from_endpoint": {"name": "captured", "variant": "main"}}
+    # It is a whole profile, as `profile put` takes it.
+    check_profile(path, written, "group")
+    # What somebody has made of one is not lost.
+    path.write_text("mine")
+    assert run([*asked, "--output", "json"]) == 0
+    assert path.read_text() == "mine"
+    assert f"{path} is there already, and is left as it is" in capsys.readouterr().err
