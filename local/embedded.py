@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -44,6 +45,7 @@ from local.environment import OF_MOTO, OF_NO_ACCOUNT, isolated, needed_by_progra
 from local.history_event import HistoryEvent
 from local.image import Image
 from local.patches import Patch, Patches
+from local.schedules import Scheduler, schedules
 from local.stepfunctions import ExecutionEnd, TaskCall
 from local.template import Function, Stack
 
@@ -130,6 +132,21 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
     def state_machine_arn(self, logical_id: str) -> str:
         """ARN of a state machine by its name in the template."""
         return self.stack.ref(logical_id)
+
+    def scheduler(self, now: datetime) -> Scheduler:
+        """What starts state machines as the stack's schedules say; whoever has a clock runs it.
+
+        Args:
+            now: When the schedules were created.
+
+        Raises:
+            TemplateError: A schedule is not understood.
+        """
+
+        def start(arn: str, given: str) -> None:
+            self.client("stepfunctions").start_execution(stateMachineArn=arn, input=given)
+
+        return Scheduler(schedules(self.stack.resources("AWS::Scheduler::Schedule")), start, now)
 
     def _start(self, exit_stack: ExitStack) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)

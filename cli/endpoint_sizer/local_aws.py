@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -14,8 +15,8 @@ from endpoint_sizer.endings import WrongUse, in_good_order
 from endpoint_sizer.size import MODELS_OPTION, OUT_OPTION
 from endpoint_sizer.stack import LOCAL_PORT, local_environment
 
-#: How long it sleeps between two looks at signals, seconds.
-_LONG: Final = 3600.0
+#: Between two looks at the clock, seconds; as precise as schedules are.
+_LOOK_SECONDS: Final = 30.0
 
 
 @click.command(
@@ -38,7 +39,7 @@ def local_aws(models: Path, out: Path, port: int) -> None:
     """Run the whole stack on this machine until Ctrl-C.
 
     All other commands work with it by --local, and every client of AWS by the variables that are
-    printed. It forgets everything when it ends.
+    printed. Its schedules run as on AWS. It forgets everything when it ends.
     """
     project.make_importable()
     from local.environment import isolated
@@ -71,9 +72,11 @@ def _run(models: Path, out: Path, port: int) -> NoReturn:
         files.held(out) as logs,
         in_good_order(),
         collected_in(logs),
-        EmbeddedAws(models=catalogue, logs=logs, port=port),
+        EmbeddedAws(models=catalogue, logs=logs, port=port) as aws,
     ):
         console.print("The stack endpoint-sizer runs on this machine. Ctrl-C ends it.", end="\n\n")
         console.print(f"  export {variables}", soft_wrap=True)
+        scheduler = aws.scheduler(datetime.now(UTC))
         while True:
-            time.sleep(_LONG)
+            scheduler.run_due(datetime.now(UTC))
+            time.sleep(_LOOK_SECONDS)
