@@ -20,11 +20,9 @@ from random import Random
 sys.path[:0] = [str(Path(__file__).parents[1] / "functions")]
 
 from sizing.production.captures import Sampler, lines  # noqa: E402
-from sizing.request.request import DataCapture  # noqa: E402
 
 _CHUNK = 1 << 20
 _FILE = 64 * 10**6
-_ASKED = DataCapture(s3_uri="s3://made-up/")
 
 
 def _file(chance: Random) -> bytes:
@@ -62,7 +60,7 @@ def main() -> None:
         for line in lines(_chunks(content)):
             sampler.show(line)
     seconds = time.perf_counter() - began
-    found = sampler.summary(_ASKED, "made up", files, files)
+    found = sampler.summary("made up", files, files)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     figures = {
         "megabytes": round(files * len(content) / 1e6),

@@ -84,7 +84,7 @@ def read(asked: DataCapture, account: str, now: float) -> Captured:
             f"{source} can't be read ({refusals.code_of(error)}); it must be in a bucket of "
             f"account {account} that the stack's parameter DataCaptureBucket names",
         ) from None
-    return Captured(sampler.payloads(), sampler.summary(asked, source, len(files), read_files))
+    return Captured(sampler.payloads(), sampler.summary(source, len(files), read_files))
 
 
 def _destination(asked: DataCapture) -> str:

@@ -112,6 +112,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
         payload_fingerprint=fingerprint,
         production=traffic,
         captured=captured.summary if captured else None,
+        data_capture=request.payloads.data_capture,
     )
     known = quotas.read(quota.needed(request.instance_types))
     sizing = quota.keep_to_endpoint_quotas(sizing, known)

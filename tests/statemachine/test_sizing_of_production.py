@@ -147,3 +147,11 @@ def test_a_night_takes_rate_and_requests_from_production_and_says_whether_it_fit
     for each in kept:
         body = s3.get_object(Bucket=bucket, Key=each["Key"])["Body"].read()
         assert SECRET.encode() not in body, each["Key"]
+
+
+def test_a_dry_run_says_what_would_be_sent(stack: StackUnderTest, production: None) -> None:
+    request = {**PROFILE, "model": a_request()["model"], "dry_run": True}
+    ended = stack.run("SizingStateMachine", request)
+    result = stack.result(ended)
+    assert (result["status"], result["captured"]["sampled"]) == ("DRY_RUN", 48)
+    assert result["sizing"]["request"]["payloads"]["data_capture"]["sample"] == 50

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sizing.errors import InvalidRequest
 from sizing.production.traffic import percentile_of
 from sizing.request.payloads import MAX_BODY_BYTES, body_bytes
-from sizing.request.request import DataCapture, Payload
+from sizing.request.request import Payload
 from sizing.request.sizing import CapturedPayloads
 
 #: Longest line that may hold a body in base64 beside its answer, which is as large at the most.
@@ -99,13 +99,10 @@ class Sampler:
         """The sample."""
         return list(self._kept)
 
-    def summary(
-        self, asked: DataCapture, source: str, files: int, files_read: int
-    ) -> CapturedPayloads:
+    def summary(self, source: str, files: int, files_read: int) -> CapturedPayloads:
         """What was found, and what the sample is like.
 
         Args:
-            asked: What the request asks for.
             source: Where the files are.
             files: How many there are of the days asked for.
             files_read: How many of them were read.
@@ -124,7 +121,6 @@ class Sampler:
             )
         sizes = [len(body_bytes(each)) for each in self._kept]
         return CapturedPayloads(
-            asked=asked,
             source=source,
             files=files,
             files_read=files_read,

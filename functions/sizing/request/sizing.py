@@ -58,7 +58,6 @@ class CapturedPayloads(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    asked: DataCapture
     #: Where the files are.
     source: str
     #: Files of the days asked for, and how many of them were read.
@@ -102,6 +101,8 @@ class Sizing(BaseModel):
     production: ProductionTraffic | None = None
     #: Of a request whose payloads are those that production was sent.
     captured: CapturedPayloads | None = None
+    #: Where they come from: the request itself names the sample, which ends with the sizing.
+    data_capture: DataCapture | None = None
     #: What the result must say about how the sizing was set up.
     notes: tuple[str, ...] = ()
 

@@ -318,9 +318,9 @@ def build_result(
 def _request(sizing: Sizing) -> dict[str, Any]:
     """The request as it can be sent again: the sample of captured requests ends with the sizing."""
     request = sizing.request.model_dump(mode="json", exclude_none=True)
-    if sizing.captured is not None:
-        asked = sizing.captured.asked.model_dump(mode="json", exclude_none=True)
-        del request["payloads"]["s3_uri"]
+    if sizing.data_capture is not None:
+        request["payloads"].pop("s3_uri", None)  # a dry run has taken none
+        asked = sizing.data_capture.model_dump(mode="json", exclude_none=True)
         request["payloads"]["data_capture"] = asked
     return request
 

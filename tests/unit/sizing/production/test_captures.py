@@ -13,9 +13,6 @@ import pytest
 from sizing.errors import InvalidRequest
 from sizing.production import captures
 from sizing.production.captures import Sampler, lines
-from sizing.request.request import DataCapture
-
-ASKED = DataCapture(s3_uri="s3://bucket/captures/")
 
 
 def record(data: str, encoding: str = "JSON", content_type: str = "application/json") -> bytes:
@@ -129,7 +126,7 @@ def test_what_is_no_captured_request_is_counted_by_its_reason(
     monkeypatch: pytest.MonkeyPatch, line: bytes | None, why: str
 ) -> None:
     monkeypatch.setattr(captures, "MAX_BODY_BYTES", 100)
-    summary = sampled([record("good"), line, b"  "]).summary(ASKED, "s3://b/c/", 3, 2)
+    summary = sampled([record("good"), line, b"  "]).summary("s3://b/c/", 3, 2)
     assert summary.skipped == {why: 1}
     assert (summary.records, summary.sampled, summary.files, summary.files_read) == (1, 1, 3, 2)
 
@@ -137,14 +134,14 @@ def test_what_is_no_captured_request_is_counted_by_its_reason(
 def test_a_sample_is_described_by_its_sizes_and_types() -> None:
     shown: list[Any] = [record("x" * size) for size in (1, 2, 300)]
     shown.append(record("12", "CSV", ""))
-    summary = sampled(shown).summary(ASKED, "s3://b/c/", 1, 1)
+    summary = sampled(shown).summary("s3://b/c/", 1, 1)
     assert summary.content_types == {"application/json": 3, "": 1}
     assert (summary.body_bytes_p50, summary.body_bytes_p99) == (2, 300)
 
 
 def test_nothing_to_send_is_an_error_that_says_what_was_there() -> None:
     with pytest.raises(InvalidRequest) as error:
-        sampled([b"{}", b"{}"]).summary(ASKED, "s3://b/c/", 4, 4)
+        sampled([b"{}", b"{}"]).summary("s3://b/c/", 4, 4)
     assert str(error.value) == (
         "payloads.data_capture: s3://b/c/ has no captured request in 4 files of these days: "
         "2 no record of Data Capture"
