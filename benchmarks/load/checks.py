@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,6 +90,8 @@ def _load_test(
     **fields: Any,
 ) -> dict[str, Any]:
     """``load_test.json`` of a load test that went well."""
+    # Of its own: what one leaves ends another that starts at once.
+    directory = Path(tempfile.mkdtemp(dir=directory))
     environment = {"MAX_CONNECTIONS": str(max_connections)}
     if check_ms is not None:
         locustfile = directory / "locustfile.py"
@@ -130,9 +133,9 @@ def _rates(directory: Path) -> Iterator[Check]:
     saturation = document["saturation"]
     stages = [stage["concurrency"] for stage in saturation["stages"]]
     yield Check(
-        "a burst finds 8 slots of 40 ms, 200 requests/s, in three stages",
+        "a burst finds 8 slots of 40 ms, 200 requests/s, in three or four stages",
         f"{saturation['tps']:.1f} requests/s, stages {stages}",
-        abs(saturation["tps"] - 195) <= 10 and stages == [4, 8, 16],
+        abs(saturation["tps"] - 195) <= 10 and stages in ([4, 8, 16], [4, 8, 16, 32]),
     )
 
 
