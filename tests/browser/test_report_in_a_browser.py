@@ -273,4 +273,4 @@ def test_the_answers_row_comes_first_on_a_phone(opened: Any, size: str, first: b
     assert classes.count("chosen") == 1
     assert (classes[0] == "chosen") is first
     page.set_viewport_size(SIZES["laptop"])
-    page.wait_for_function("!document.querySelector('tbody tr:first-child.chosen')")
+    playwright.expect(chosen.first).not_to_have_class("chosen")  # waits until it is so
