@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 from contextlib import nullcontext
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,10 +28,12 @@ def test_it_says_how_to_use_it_until_it_is_interrupted(
     models: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[dict[str, Any]] = []
+    looked: list[datetime] = []
 
     def embedded(**given: Any) -> Any:
         started.append(given)
-        return nullcontext()
+        scheduler = SimpleNamespace(run_due=looked.append)
+        return nullcontext(SimpleNamespace(scheduler=lambda _now: scheduler))
 
     def interrupted(_seconds: float) -> None:
         raise Interrupted
@@ -44,6 +48,7 @@ def test_it_says_how_to_use_it_until_it_is_interrupted(
     assert said.err == "interrupted: nothing is left running\n"
     assert f"export AWS_ENDPOINT_URL=http://127.0.0.1:{port} AWS_REGION=us-east-1" in said.out
     [given] = started
+    assert len(looked) == 1  # at what is due
     assert (given["port"], given["models"].models) == (port, ("model",))
 
 
