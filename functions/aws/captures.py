@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from aws import refusals
 from aws.availability import is_denied, is_transient
 from aws.clients import client
+from aws.production import may_not_be_read
 from aws.s3_documents import split_uri
 from sizing.errors import InvalidRequest
 from sizing.production.captures import Sampler, lines
@@ -64,7 +65,7 @@ def read(asked: DataCapture, account: str, now: float) -> Captured:
     """
     chance = Random(asked.seed)
     sampler = Sampler(asked.sample, asked.seed)
-    source = asked.s3_uri or _destination(asked)
+    source = f"{(asked.s3_uri or _destination(asked)).rstrip('/')}/"  # not its neighbours
     try:
         files = sorted(
             _files(source, account, now - asked.days * _DAY_SECONDS), key=lambda f: f.key
@@ -88,7 +89,7 @@ def read(asked: DataCapture, account: str, now: float) -> Captured:
 
 
 def _destination(asked: DataCapture) -> str:
-    """Where an endpoint's captures are, with a slash at the end."""
+    """Where an endpoint's captures are."""
     name = str(asked.endpoint)
     try:
         endpoint = client("sagemaker").describe_endpoint(EndpointName=name)
@@ -97,11 +98,7 @@ def _destination(asked: DataCapture) -> str:
             raise InvalidRequest(f"{_FIELD}.endpoint", f"there is no endpoint {name}") from None
         if not is_denied(error):
             raise
-        raise InvalidRequest(
-            f"{_FIELD}.endpoint",
-            f"{name} may not be read: name its ARN in the stack's parameter "
-            f"ProductionEndpointArns ({refusals.code_of(error)})",
-        ) from None
+        raise may_not_be_read(f"{_FIELD}.endpoint", name, error) from None
     capture: dict[str, Any] = endpoint.get("DataCaptureConfig") or {}
     where = capture.get("DestinationS3Uri", "")
     if not where.startswith("s3://"):
@@ -111,8 +108,7 @@ def _destination(asked: DataCapture) -> str:
         raise InvalidRequest(
             f"{_FIELD}.variant", f"{name} has no {asked.variant}; it has {', '.join(variants)}"
         )
-    of_variant = f"{asked.variant}/" if asked.variant else ""
-    return f"{where.rstrip('/')}/{name}/{of_variant}"
+    return f"{where.rstrip('/')}/{name}/{asked.variant or ''}"
 
 
 def _files(source: str, account: str, since: float) -> Iterator[_File]:

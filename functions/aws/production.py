@@ -239,6 +239,14 @@ def _history(
     return Traffic(counts, start, window.end), periods
 
 
+def may_not_be_read(field: str, endpoint: str, error: ClientError) -> InvalidRequest:
+    """What to raise where the stack may not describe an endpoint that a field names."""
+    why = (
+        f"{endpoint} may not be read: name its ARN in the stack's parameter ProductionEndpointArns"
+    )
+    return InvalidRequest(field, f"{why} ({code_of(error)})")
+
+
 def traffic_of(
     asked: FromEndpoint, now: float
 ) -> tuple[Variant, InstanceFacts, Traffic, float | None]:
@@ -263,11 +271,7 @@ def traffic_of(
     except ClientError as error:
         if not is_denied(error):
             raise
-        why = (
-            f"{asked.name} may not be read: name its ARN in the stack's parameter "
-            f"ProductionEndpointArns ({code_of(error)})"
-        )
-        raise InvalidRequest(f"{field}.name", why) from None
+        raise may_not_be_read(f"{field}.name", asked.name, error) from None
     names = [each.name for each in found]
     if not found:
         raise InvalidRequest(f"{field}.name", f"there is no endpoint {asked.name} that serves")

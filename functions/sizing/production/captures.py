@@ -51,7 +51,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     capture_data: _Data = Field(alias="captureData")
-    metadata: _Metadata = Field(default_factory=lambda: _Metadata(), alias="eventMetadata")
+    metadata: _Metadata = Field(_Metadata(), alias="eventMetadata")
 
 
 class _Unusable(Exception):

@@ -64,7 +64,8 @@ def test_captured_requests_are_sent_with_their_own_content_types(
     put("2026/11/01/12/a.jsonl", record("{}") + b"\n" + record("1,2", "CSV", "text/csv") + b"\n")
     put("2026/11/01/13/b.jsonl", b"odd\n" + record("AA==", "BASE64", "image/x"))
     put("2026/11/01/13/notes.txt", record("not of SageMaker"))
-    answer = resolve(payloads={"data_capture": {"s3_uri": FOLDER}})
+    aws("s3").put_object(Bucket=BUCKET, Key="captures-2/a.jsonl", Body=record("a neighbour's"))
+    answer = resolve(payloads={"data_capture": {"s3_uri": FOLDER.rstrip("/")}})
     payloads = sorted(sent(answer, aws), key=lambda each: each["content_type"])
     assert [(each["body"], each["content_type"], each["base64"]) for each in payloads] == [
         ("{}", "application/json", False),
