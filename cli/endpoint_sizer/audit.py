@@ -40,8 +40,6 @@ _COLUMNS: Final = (
     Column("verdict", "verdict"),
     Column("fits", "suggested_count", right=True),
 )
-#: Where a load test would tell more: another count fits, or nobody knows which does.
-_WORTH_A_SIZING: Final = ("too_large", "too_small", "latency_growing", "unknown")
 _WHY: Final = Column("why", "why")
 
 
@@ -100,8 +98,10 @@ def audit(
         for each in found.root:
             click.echo(f"\n{each.endpoint}, {each.variant}: {each.why}.")
     if profiles is not None:
+        from sizing.production.audit import Verdict
+
         for variant, row in judged:
-            if row.verdict in _WORTH_A_SIZING and row.peak_tps:
+            if Verdict(row.verdict).is_worth_a_sizing and row.peak_tps:
                 click.echo(_written(variant, profiles), err=output != "table")
 
 

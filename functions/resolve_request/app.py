@@ -125,7 +125,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
     sizing = quota.check_fargate(sizing, plans, known, free)
     estimate = cost.estimate(sizing, plans)
     if not request.dry_run:
-        sizing = _with_small_payloads(sizing, captured, environment)
+        sizing = _with_payloads_in_s3(sizing, captured, environment)
     logger.info(
         "request resolved",
         extra={
@@ -340,10 +340,10 @@ def _with_priors(sizing: Sizing, environment: Environment) -> Sizing:
     return informed
 
 
-def _with_small_payloads(
+def _with_payloads_in_s3(
     sizing: Sizing, captured: captures.Captured | None, environment: Environment
 ) -> Sizing:
-    """The same sizing, with payloads that are too large to go from state to state put in S3."""
+    """The same sizing, with captured payloads, and those too large to go along, put in S3."""
     requested = sizing.request.payloads
     bodies = captured.payloads if captured else requested.inline
     if bodies is None or (

@@ -61,6 +61,11 @@ class Verdict(StrEnum):
     #: It can't be judged; ``why`` says what keeps it from that.
     UNKNOWN = "unknown"
 
+    @property
+    def is_worth_a_sizing(self) -> bool:
+        """Whether a load test would tell more: another count fits, or nobody knows which does."""
+        return self not in (Verdict.IDLE, Verdict.RIGHT)
+
 
 @dataclass(frozen=True, slots=True)
 class Period:
