@@ -67,6 +67,14 @@ _WITH: Mapping[str, Mapping[str, str]] = {
         "sagemaker:AddTags": "tags that come with a create call",
         "iam:PassRole": "hands on the models' role",
     },
+    "application-autoscaling:RegisterScalableTarget": {
+        "iam:CreateServiceLinkedRole": "of the account's first scalable endpoint",
+    },
+    "application-autoscaling:PutScalingPolicy": {
+        "cloudwatch:PutMetricAlarm": "what the policy scales by",
+        "cloudwatch:DescribeAlarms": "likewise",
+        "cloudwatch:DeleteAlarms": "likewise, of a policy that is replaced",
+    },
 }
 _PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _LOG = ("logs:CreateLogStream", "logs:PutLogEvents")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 _DAY_SECONDS = 86_400
 
@@ -28,6 +29,8 @@ class Environment:
     model_execution_role_arn: str
     #: Whether results are also written into the metadata of the model packages they are of.
     writes_package_metadata: bool
+    #: ARNs, or patterns of them, of the endpoints that may be given an answer.
+    apply_endpoints: tuple[str, ...]
     #: What the sizings of a nightly run may cost together; None for no limit.
     nightly_max_cost_usd: float | None
     region: str
@@ -52,7 +55,15 @@ class Environment:
             subnet_ids=tuple(os.environ["SUBNET_IDS"].split(",")),
             model_execution_role_arn=os.environ["MODEL_EXECUTION_ROLE_ARN"],
             writes_package_metadata=os.environ["WRITE_PACKAGE_METADATA"] == "true",
+            apply_endpoints=tuple(filter(None, os.environ["APPLY_ENDPOINTS"].split(","))),
             nightly_max_cost_usd=float(os.environ["NIGHTLY_MAX_COST_USD"]) or None,
             region=os.environ["AWS_REGION"],
             local="EMBEDDED_AWS" in os.environ,
+        )
+
+    def applies_to(self, endpoint: str) -> bool:
+        """Whether an endpoint may be given an answer, as IAM would read the patterns."""
+        return any(
+            fnmatchcase(endpoint.lower(), pattern.lower().rpartition(":endpoint/")[2])
+            for pattern in self.apply_endpoints
         )

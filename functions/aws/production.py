@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError
 
 from aws import cloudwatch, instance_types, refusals
-from aws.availability import is_denied, is_transient
+from aws.availability import is_transient
 from aws.clients import client
 from aws.refusals import code_of
 from sizing.catalogue.instance import InstanceFacts
@@ -61,6 +61,8 @@ class Variant:
         unlike: What it is, if it is nothing that a sizing sizes.
         created_at: Epoch seconds; what was before is not its history.
         captures: Whether what it is sent is captured.
+        desired_count: Instances that were last asked for.
+        status: EndpointStatus.
     """
 
     endpoint: str
@@ -71,6 +73,8 @@ class Variant:
     unlike: str | None
     created_at: float
     captures: bool = False
+    desired_count: int = 0
+    status: str = ""
 
 
 def endpoint_names() -> list[str]:
@@ -137,6 +141,8 @@ def _variants(
             unlike=_unlike(endpoint, of_config, variant),
             created_at=endpoint["CreationTime"].timestamp(),
             captures=(endpoint.get("DataCaptureConfig") or {}).get("EnableCapture", False),
+            desired_count=variant.get("DesiredInstanceCount", 0),
+            status=endpoint["EndpointStatus"],
         )
 
 
@@ -239,11 +245,43 @@ def _history(
     return Traffic(counts, start, window.end), periods
 
 
+def variant_of(field: str, endpoint: str, name: str | None) -> Variant:
+    """A variant that a field of the request names, and that has instances of its own.
+
+    Args:
+        field: Of the endpoint's name; that of the variant stands beside it.
+        endpoint: The endpoint's name.
+        name: The variant's; None where the endpoint has one.
+
+    Raises:
+        InvalidRequest: There is no such endpoint or variant, it can't be sized, or the stack may
+            not read it.
+        botocore.exceptions.ClientError: AWS refused a call for another reason.
+    """
+    beside = f"{field.rpartition('.')[0]}.variant"
+    try:
+        every, _ = variants([endpoint])
+    except ClientError as error:
+        if is_transient(error):
+            raise
+        raise may_not_be_read(field, endpoint, error) from None
+    names = [each.name for each in every]
+    if not every:
+        raise InvalidRequest(field, f"there is no endpoint {endpoint} that serves")
+    if name is None and len(every) > 1:
+        raise InvalidRequest(beside, f"must be one of {', '.join(names)}")
+    if name is not None and name not in names:
+        raise InvalidRequest(beside, f"{endpoint} has no {name}; it has {', '.join(names)}")
+    found = next(each for each in every if name in (None, each.name))
+    if found.unlike is not None or found.instance_type is None:
+        raise InvalidRequest(field, f"{endpoint}: {found.unlike}")
+    return found
+
+
 def may_not_be_read(field: str, endpoint: str, error: ClientError) -> InvalidRequest:
     """What to raise where the stack may not describe an endpoint that a field names."""
-    why = (
-        f"{endpoint} may not be read: name its ARN in the stack's parameter ProductionEndpointArns"
-    )
+    parameter = "ApplyEndpoints" if field.startswith("apply.") else "ProductionEndpointArns"
+    why = f"{endpoint} may not be read: name its ARN in the stack's parameter {parameter}"
     return InvalidRequest(field, f"{why} ({code_of(error)})")
 
 
@@ -265,31 +303,13 @@ def traffic_of(
             not read it.
         botocore.exceptions.ClientError: AWS refused a call for another reason.
     """
-    field = "target.from_endpoint"
-    try:
-        found, _ = variants([asked.name])
-    except ClientError as error:
-        if not is_denied(error):
-            raise
-        raise may_not_be_read(f"{field}.name", asked.name, error) from None
-    names = [each.name for each in found]
-    if not found:
-        raise InvalidRequest(f"{field}.name", f"there is no endpoint {asked.name} that serves")
-    if asked.variant is None and len(found) > 1:
-        raise InvalidRequest(f"{field}.variant", f"must be one of {', '.join(names)}")
-    if asked.variant is not None and asked.variant not in names:
-        raise InvalidRequest(
-            f"{field}.variant", f"{asked.name} has no {asked.variant}; it has {', '.join(names)}"
-        )
-    variant = next(each for each in found if asked.variant in (None, each.name))
-    if variant.unlike is not None or variant.instance_type is None:
-        raise InvalidRequest(f"{field}.name", f"{asked.name}: {variant.unlike}")
-    [facts] = instance_types.describe([variant.instance_type])
+    found = variant_of("target.from_endpoint.name", asked.name, asked.variant)
+    [facts] = instance_types.describe([str(found.instance_type)])
     end = int(now) // PERIOD_SECONDS * PERIOD_SECONDS
     window = Window(start=end - asked.days * _DAY_SECONDS, end=end)
-    [(traffic, periods)] = histories([(variant, facts)], window)
+    [(traffic, periods)] = histories([(found, facts)], window)
     busy = [each.utilization_percent for each in periods]
-    return variant, facts, traffic, percentile_of(busy, 99) if busy else None
+    return found, facts, traffic, percentile_of(busy, 99) if busy else None
 
 
 def _each(call: Callable[[_T], _R], given: Iterable[_T]) -> Iterator[_R]:

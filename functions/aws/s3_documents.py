@@ -81,6 +81,12 @@ def write(bucket: str, key: str, content: bytes, content_type: str) -> str:
     return f"s3://{bucket}/{key}"
 
 
+def write_json(bucket: str, key: str, document: object) -> str:
+    """Write a document that people read, too. Returns its URI."""
+    content = json.dumps(document, indent=2, allow_nan=False).encode()
+    return write(bucket, key, content, "application/json")
+
+
 def remove(bucket: str, key: str) -> None:
     """Remove an object with all its versions, if there is one.
 

@@ -32,7 +32,6 @@ from sizing.search.answer import Answer, Status
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
-_INDENT = 2
 _WHY = "the log of the function that records results says why."
 _NOT_IN_HISTORY = (
     "This sizing could not be put into the history, so the next one of the model does not start "
@@ -57,9 +56,9 @@ def handler(event: Mapping[str, Any], _context: LambdaContext) -> dict[str, Any]
             and ``dry_run``; any may be null.
 
     Returns:
-        ``{"status", "result_uri", "report_uri", "notify", "subject", "message", "detail",
-        "failure"}``; ``report_uri`` is null if there is no report, ``failure`` {error, cause} if
-        nothing failed.
+        ``{"status", "result_uri", "report_uri", "applies", "notify", "subject", "message",
+        "detail", "failure"}``; ``report_uri`` is null if there is no report, ``failure`` {error,
+        cause} if nothing failed; ``applies`` says whether an endpoint is to get the answer.
     """
     notes: list[str] = []
     event = _object(event)
@@ -134,10 +133,12 @@ def _recorded(
     logger.info("result recorded", extra={"status": result.status, "load_tests": len(timelines)})
     detail = events.finished(result, result_uri=result_uri, report_uri=report_uri)
     failed = result.status is Status.FAILED
+    asked = sizing.request.apply if sizing is not None else None
     return {
         "status": str(result.status),
         "result_uri": result_uri,
         "report_uri": report_uri,
+        "applies": asked is not None and _is_answer(result),
         "notify": message.is_wanted(result),
         "subject": message.subject(result),
         "message": message.message(result, result_uri=result_uri, report_uri=report_uri),
@@ -241,9 +242,8 @@ def _remember(
 
 
 def _write_result(environment: Environment, folder: str, document: Mapping[str, Any]) -> str:
-    content = json.dumps(document, indent=_INDENT, allow_nan=False).encode()
     key = folder + names.RESULT_FILE
-    return s3_documents.write(environment.results_bucket, key, content, "application/json")
+    return s3_documents.write_json(environment.results_bucket, key, document)
 
 
 def _write_report(environment: Environment, folder: str, page: bytes) -> str:
@@ -325,7 +325,7 @@ def _cost(
 def _written(value: object, what: str, notes: list[str]) -> object:
     """A part of the event that goes into the result as it is; None if JSON can't hold it."""
     try:
-        json.dumps(value, indent=_INDENT, allow_nan=False)
+        json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         notes.append(f"The {what} can't be written as JSON and is left out ({error}).")
         return None

@@ -23,14 +23,14 @@ from report.figures import Plot
 from report.timeline import Timeline
 from sizing.load_test.observation import Latency, Observation, Verdict
 from sizing.load_test.plan import Purpose
-from sizing.request.request import Request
-from sizing.result import message
-from sizing.result.autoscaling import (
+from sizing.production.autoscaling import (
     ENDPOINT_PLACEHOLDER,
     put_concurrency_policy,
     put_scaling_policy,
     register_scalable_target,
 )
+from sizing.request.request import Request
+from sizing.result import message
 from sizing.result.counts import Count
 from sizing.result.failure import RETRY_IN_WORDS
 from sizing.result.result import CandidateResult, LoadTestResult, Result

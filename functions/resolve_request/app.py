@@ -90,6 +90,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
     logger.set_correlation_id(sizing_id)
 
     request, traffic = _with_target(parse_request(event.request), environment)
+    _check_apply(request, environment)
     candidates = prices.priced(instance_types.describe(request.instance_types), environment.region)
     _check_cost_limit(request, candidates)
     sources = {
@@ -281,6 +282,25 @@ def _check_cost_limit(request: Request, candidates: tuple[InstanceFacts, ...]) -
                 f"can't be kept, since the price of {facts.instance_type} is "
                 f"{facts.price_source}; leave the limit out, or the instance type",
             )
+
+
+def _check_apply(request: Request, environment: Environment) -> None:
+    """Else a night would find out after its load tests that nobody gets their answer."""
+    asked = request.apply
+    if asked is None:
+        return
+    if not environment.applies_to(asked.endpoint):
+        raise InvalidRequest(
+            "apply.endpoint",
+            f"{asked.endpoint} is none that the stack's parameter ApplyEndpoints names",
+        )
+    found = production.variant_of("apply.endpoint", asked.endpoint, asked.variant)
+    if found.instance_type not in request.instance_types:
+        raise InvalidRequest(
+            "apply.endpoint",
+            f"{asked.endpoint} runs {found.instance_type}, which instance_types does not name: "
+            "no answer could be applied",
+        )
 
 
 def _checked_payloads(

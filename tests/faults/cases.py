@@ -165,6 +165,8 @@ class Scenario:
     model_by: str = "hugging_face"
     #: Whether the payloads lie in a file.
     payloads_in_s3: bool = False
+    #: What of an endpoint in production gets the answer: its count or autoscaling.
+    applies: str = ""
     #: Whether Locust offers the load, to an endpoint that serves it and shows it in CloudWatch.
     real_load: bool = False
     #: What becomes of a task of Locust's.
@@ -183,6 +185,7 @@ TWO_TYPES = Scenario(
     load_tests={"c5-xlarge-.*verify": "failed"},
 )
 LOCKED = Scenario({"when_locked": "FAIL"}, locked_by_the_dead=True)
+APPLIED = Scenario(applies="count")
 ORPHANED = Scenario(orphaned_load_test=True, load_tests={"orphan": "hangs"})
 #: Sizings in which nothing goes wrong that comes by everything that functions call.
 ALL_WAYS = (
@@ -195,6 +198,8 @@ ALL_WAYS = (
     Scenario(model_by="package group", payloads_in_s3=True),
     Scenario(model_by="name"),
     Scenario(model_by="package"),
+    APPLIED,
+    Scenario(applies="autoscaling"),
 )
 
 
@@ -229,10 +234,14 @@ STATES: Mapping[str, Called] = {
     "PlanLoadTest": Called(OF_THE_API),
     "RecordResult": Called("RecordResultFailed"),
     "CleanUp": Called("CleanUpFailed"),
+    "ApplyAnswer": Called("ApplyFailed", APPLIED),
     "Tell": Called("NotificationFailed"),
 }
 #: Those after which the answer is known and written: what is reported then may name it.
-_AFTER_THE_ANSWER = frozenset({"RecordResult", "CleanUp", "Tell"})
+_AFTER_THE_ANSWER = frozenset({"RecordResult", "CleanUp", "ApplyAnswer", "Tell"})
+_FUNCTIONS_AFTER_THE_ANSWER = frozenset(
+    {"record-result", "remove-leftovers", "apply-answer", "tell"}
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -370,10 +379,11 @@ OF_FUNCTIONS: Mapping[str, tuple[str, str]] = {
     "plan-load-test": ("AwsUnavailable", "ClientError"),
     "record-result": ("RecordResultFailed", "RecordResultFailed"),
     "remove-leftovers": ("CleanUpFailed", "CleanUpFailed"),
+    "apply-answer": ("ApplyFailed", "ApplyFailed"),
     "tell": ("NotificationFailed", "NotificationFailed"),
 }
-#: The same of single calls, where it is another matter.
-OF_CALLS: Mapping[FunctionCall, tuple[str, str]] = {
+#: The same of single calls, where it is another matter; None where it does without.
+OF_CALLS: Mapping[FunctionCall, tuple[str, str | None]] = {
     # What the request names can't be read: that is for whoever wrote it.
     FunctionCall("resolve-request", "s3 HeadObject payloads.jsonl"): (
         "AwsUnavailable",
@@ -386,9 +396,32 @@ OF_CALLS: Mapping[FunctionCall, tuple[str, str]] = {
     **dict.fromkeys(
         (
             FunctionCall("resolve-request", f"sagemaker {each}")
-            for each in ("DescribeModel", "DescribeModelPackage", "ListModelPackages")
+            for each in (
+                *("DescribeModel", "DescribeModelPackage", "ListModelPackages"),
+                *("DescribeEndpoint", "DescribeEndpointConfig"),
+            )
         ),
         ("AwsUnavailable", "InvalidRequest"),
+    ),
+    FunctionCall("resolve-request", "application-autoscaling DescribeScalableTargets"): (
+        "AwsUnavailable",
+        None,
+    ),
+    # What may not be done to an endpoint in production is left alone, and told.
+    **dict.fromkeys(
+        (
+            FunctionCall("apply-answer", each)
+            for each in (
+                "sagemaker DescribeEndpoint",
+                "sagemaker DescribeEndpointConfig",
+                "sagemaker UpdateEndpointWeightsAndCapacities",
+                "application-autoscaling DescribeScalableTargets",
+                "application-autoscaling DescribeScalingPolicies",
+                "application-autoscaling RegisterScalableTarget",
+                "application-autoscaling PutScalingPolicy",
+            )
+        ),
+        ("ApplyFailed", None),
     ),
     # Whoever can't be asked about may well be alive.
     FunctionCall("acquire-lock", "stepfunctions DescribeExecution"): ("AwsUnavailable", "Locked"),
@@ -426,14 +459,18 @@ def of_call(call: FunctionCall, fault: Fault, scenario: Scenario) -> Answer:
     if fault in _PASSING or call in DONE_WITHOUT:
         return answer
     unavailable, refused = OF_CALLS.get(call) or OF_FUNCTIONS[call.function]
-    if fault is Fault.ACCESS_DENIED and refused in ("ClientError", "EndpointFailed"):
-        refused = "AccessDenied"
-    after_the_answer = call.function in ("record-result", "remove-leftovers", "tell")
-    return Answer(
-        "FAILED",
-        unavailable if fault in _UNAVAILABLE else refused,
-        answer.recommendation if after_the_answer else None,
+    name = unavailable if fault in _UNAVAILABLE else refused
+    if name is None:
+        return answer
+    if fault is Fault.ACCESS_DENIED and name in ("ClientError", "EndpointFailed"):
+        name = "AccessDenied"
+    after_the_answer = call.function in (
+        "record-result",
+        "remove-leftovers",
+        "apply-answer",
+        "tell",
     )
+    return Answer("FAILED", name, answer.recommendation if after_the_answer else None)
 
 
 def in_functions(calls: Mapping[FunctionCall, Scenario]) -> Iterator[Case]:

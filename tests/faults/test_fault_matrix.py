@@ -75,15 +75,15 @@ NO_CALL = {
     *("kms:Decrypt", "kms:GenerateDataKey"),  # of an encrypted topic
     # Of the sweep alone, where they keep nothing: tests/unit/functions/test_remove_leftovers.py.
     *("logs:DescribeLogGroups", "logs:DeleteLogGroup"),
+    # What Application Auto Scaling does in the name of who sets up a policy.
+    *("cloudwatch:PutMetricAlarm", "cloudwatch:DescribeAlarms", "cloudwatch:DeleteAlarms"),
+    "iam:CreateServiceLinkedRole",
     # Of captured requests, which none of the matrix sends.
     *("s3:DeleteObject", "s3:DeleteObjectVersion"),
 }
 #: Of a request that gives no rate, which none of the matrix is: they are met one by one in
 #: tests/unit/functions/test_resolve_request_production.py.
-OF_PRODUCTION = {
-    *("sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig"),
-    *("cloudwatch:GetMetricData", "application-autoscaling:DescribeScalableTargets"),
-}
+OF_PRODUCTION = {"cloudwatch:GetMetricData"}
 
 
 def actions(call: FunctionCall) -> tuple[str, ...]:

@@ -427,6 +427,45 @@ class StackUnderTest:
         return data
 
 
+def in_production(sagemaker: Any, name: str, *, instances: int, captures: str | None = None) -> str:
+    """Let an endpoint serve that no sizing has made, with one variant, ``main``.
+
+    Args:
+        sagemaker: A client.
+        name: Of model, configuration and endpoint.
+        instances: Of ml.m5.xlarge.
+        captures: The S3 folder that its requests are captured in; None for none.
+
+    Returns:
+        The name.
+    """
+    sagemaker.create_model(
+        ModelName=name,
+        PrimaryContainer={"Image": f"{DEFAULT_ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/model:1"},
+        ExecutionRoleArn=f"arn:aws:iam::{DEFAULT_ACCOUNT_ID}:role/model",
+    )
+    variant = {
+        "VariantName": "main",
+        "ModelName": name,
+        "InstanceType": "ml.m5.xlarge",
+        "InitialInstanceCount": instances,
+    }
+    capture = {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": 10,
+        "DestinationS3Uri": captures,
+        "CaptureOptions": [{"CaptureMode": "InputAndOutput"}],
+    }
+    sagemaker.create_endpoint_config(
+        EndpointConfigName=name,
+        ProductionVariants=[variant],
+        **({"DataCaptureConfig": capture} if captures else {}),
+    )
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=name)
+    return name
+
+
 def events_name(service: str) -> str:
     """What botocore calls a service in the names of its events."""
     return {"stepfunctions": "sfn", "events": "eventbridge"}.get(service, service)

@@ -16,7 +16,13 @@ from local.clients import REGION
 from sizing.load_test.measurement import INSTANCE_NAMESPACE, INVOCATION_NAMESPACE
 from sizing.production.audit import PERIOD_SECONDS
 from sizing.production.traffic import MINUTE
-from tests.statemachine.stack import VCPUS, StackUnderTest, a_request, stack_under_test
+from tests.statemachine.stack import (
+    VCPUS,
+    StackUnderTest,
+    a_request,
+    in_production,
+    stack_under_test,
+)
 from tests.unit.sizing.production.made_up_production import DAY
 from tests.unit.sizing.production.made_up_production import Endpoint as Traffic
 from tests.unit.sizing.production.test_captures import record
@@ -28,13 +34,17 @@ PROFILE = {
     **{name: value for name, value in a_request().items() if name not in ("model", "target")},
     "payloads": {"data_capture": {"endpoint": "checkout", "sample": 50}},
     "target": {"from_endpoint": {"name": "checkout", "days": DAYS, "headroom_percent": 0}},
+    "apply": {"endpoint": "checkout", "what": "count", "min": 1, "max": INSTANCES},
+}
+PARAMETERS = {
+    "ApplyEndpoints": f"arn:aws:sagemaker:{REGION}:{DEFAULT_ACCOUNT_ID}:endpoint/checkout"
 }
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackUnderTest]:
     folder = tmp_path_factory.mktemp("stack")
-    with stack_under_test(folder) as running:
+    with stack_under_test(folder, parameters=PARAMETERS) as running:
         yield running
 
 
@@ -43,30 +53,7 @@ def production(stack: StackUnderTest) -> Iterator[None]:
     """Six instances of what two serve, with two days of traffic and a day of captures."""
     sagemaker, s3 = stack.aws.client("sagemaker"), stack.aws.client("s3")
     s3.create_bucket(Bucket=BUCKET)
-    sagemaker.create_model(
-        ModelName="model",
-        PrimaryContainer={"Image": f"{DEFAULT_ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/model:1"},
-        ExecutionRoleArn=f"arn:aws:iam::{DEFAULT_ACCOUNT_ID}:role/model",
-    )
-    sagemaker.create_endpoint_config(
-        EndpointConfigName="checkout",
-        ProductionVariants=[
-            {
-                "VariantName": "main",
-                "ModelName": "model",
-                "InstanceType": "ml.m5.xlarge",
-                "InitialInstanceCount": INSTANCES,
-            }
-        ],
-        DataCaptureConfig={
-            "EnableCapture": True,
-            "InitialSamplingPercentage": 10,
-            "DestinationS3Uri": f"s3://{BUCKET}/captures",
-            "CaptureOptions": [{"CaptureMode": "InputAndOutput"}],
-        },
-    )
-    sagemaker.create_endpoint(EndpointName="checkout", EndpointConfigName="checkout")
-    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="checkout")
+    in_production(sagemaker, "checkout", instances=INSTANCES, captures=f"s3://{BUCKET}/captures")
     record_of_it = sagemaker_backends[DEFAULT_ACCOUNT_ID][REGION].endpoints["checkout"]
     record_of_it.creation_time = time.time() - 30 * DAY
     _publish(stack)
@@ -133,6 +120,14 @@ def test_a_night_takes_rate_and_requests_from_production_and_says_whether_it_fit
     of_one = answer["hourly_cost_usd"] / 2
     assert found["saving_usd_a_month"] == pytest.approx((INSTANCES - 2) * of_one * 730, abs=0.01)
     assert found["peak_tps"] == pytest.approx(240, rel=0.05)
+
+    # Production has the answer now, and the result says how to go back.
+    applied = result["applied"]
+    assert (applied["done"], applied["before"]["instance_count"]) == (True, INSTANCES)
+    [variant] = stack.aws.client("sagemaker").describe_endpoint(EndpointName="checkout")[
+        "ProductionVariants"
+    ]
+    assert variant["DesiredInstanceCount"] == 2
 
     sent = result["captured"]
     assert (sent["records"], sent["sampled"], sent["files"]) == (48, 48, 24)

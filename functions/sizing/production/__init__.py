@@ -1,1 +1,1 @@
-"""What production endpoints really get, and whether they have the right number of instances."""
+"""What production endpoints get and have, and what an answer means for them."""

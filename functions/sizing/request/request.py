@@ -422,6 +422,25 @@ class Measurement(_Strict):
         return max(self.settle_seconds, self.metric_period_seconds)
 
 
+class Apply(_Strict):
+    """The endpoint in production that gets an answer, and within which bounds."""
+
+    endpoint: ResourceName
+    #: None where the endpoint has one variant.
+    variant: ResourceName | None = None
+    #: Its instance count, or a scaling policy with its bounds.
+    what: Literal["count", "autoscaling"] = "count"
+    #: Instances. An answer outside is not applied.
+    min: Annotated[int, Field(ge=1, le=1000)]
+    max: Annotated[int, Field(ge=1, le=1000)]
+
+    @model_validator(mode="after")
+    def _right_way_up(self) -> Apply:
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) must be no more than max ({self.max})")
+        return self
+
+
 class Load(_Strict):
     """Size of the Locust fleet; planned from the target rate where absent."""
 
@@ -446,6 +465,8 @@ class Request(_Strict):
     #: How much less capacity, or more cost or p99, than the last time matters to nobody, percent.
     tolerance: Annotated[float, Field(gt=0, le=100)] = 5.0
     notify: Notify = "always"
+    #: None changes nothing outside the sizing.
+    apply: Apply | None = None
     dry_run: bool = False
     tags: Annotated[
         dict[

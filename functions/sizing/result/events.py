@@ -13,8 +13,8 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from sizing.clean_up.names import sizing_id
+from sizing.production.autoscaling import Autoscaling
 from sizing.request.sizing import Sizing
-from sizing.result.autoscaling import Autoscaling
 from sizing.result.change import Kind, sentence
 from sizing.result.history import outcome
 from sizing.result.message import as_subject, model_label, one_line, target_tps
@@ -33,6 +33,10 @@ _LONGEST_SENTENCE: Final = 1000
 #: SageMaker's bounds on a model package's metadata.
 _LONGEST_PROPERTY: Final = 256
 _NOT_IN_A_PROPERTY: Final = re.compile(r"[^\w\s.:/=+\-@]")
+
+
+#: What the subject says of failures after the answer.
+_UNDONE: Final = {"CleanUpFailed": "NOT CLEANED UP", "ApplyFailed": "NOT APPLIED"}
 
 
 class _Detail(BaseModel):
@@ -87,6 +91,10 @@ class Finished(_Detail):
     previous_instance_type: str | None = None
     previous_instance_count: int | None = None
     previous_hourly_cost_usd: float | None = None
+    #: Whether the answer was applied to ``applied_to``; None where nobody asked for it.
+    applied: bool | None = None
+    applied_to: str | None = None
+    applied_summary: str | None = None
     sizing_cost_usd: float | None = None
     load_tests: int = 0
     error: str | None = None
@@ -149,6 +157,7 @@ def finished(result: Result, *, result_uri: str, report_uri: str | None) -> dict
     seen, model, change = result.recommendation, result.model, result.change
     advice = seen.autoscaling if seen else None
     before = change.previous if change else None
+    applied = result.applied
     return Finished(
         sizing_id=result.sizing.id,
         execution_arn=result.sizing.execution_arn,
@@ -181,6 +190,9 @@ def finished(result: Result, *, result_uri: str, report_uri: str | None) -> dict
         previous_instance_type=before.instance_type if before else None,
         previous_instance_count=before.instance_count if before else None,
         previous_hourly_cost_usd=before.hourly_cost_usd if before else None,
+        applied=applied.done if applied else None,
+        applied_to=applied.endpoint if applied else None,
+        applied_summary=one_line(applied.reason, _LONGEST_SENTENCE) if applied else None,
         sizing_cost_usd=result.sizing.cost_usd,
         load_tests=result.sizing.load_tests,
         error=result.error.name if result.error else None,
@@ -273,8 +285,9 @@ class Told:
 def told(arn: str, name: str, outcome: Mapping[str, Any], failure: Failed | None) -> Told:
     """What people and machines are told of a sizing.
 
-    Something that could not be removed may still cost money, which outweighs any answer and is told
-    whether or not a message is wanted; so is a sizing of which nothing is recorded.
+    Something that could not be removed may still cost money, and an endpoint may have half of an
+    answer: both outweigh any answer and are told whether or not a message is wanted; so is a sizing
+    of which nothing is recorded.
 
     Args:
         arn: Of the sizing's execution.
@@ -282,11 +295,11 @@ def told(arn: str, name: str, outcome: Mapping[str, Any], failure: Failed | None
         outcome: What RecordResult has answered; empty if it has not.
         failure: What went wrong, if something did.
     """
-    unclean = failure is not None and failure.error == "CleanUpFailed"
+    undone = _UNDONE.get(failure.error) if failure is not None else None
     subject = outcome.get("subject", f"FAILED: endpoint sizing {name}")
     text = outcome.get("message", f"Nothing is recorded of {arn}")
     detail = outcome.get("detail") or _unrecorded(arn)
-    as_recorded = bool(outcome) and not unclean
+    as_recorded = bool(outcome) and undone is None
     if failure is not None and not as_recorded:
         text = f"{failure.error}: {failure.cause}\n\n{text}"
         detail = {
@@ -296,8 +309,8 @@ def told(arn: str, name: str, outcome: Mapping[str, Any], failure: Failed | None
             "error": failure.error,
             "cause": one_line(failure.cause, _LONGEST_SENTENCE),
         }
-    if unclean:
-        subject = f"NOT CLEANED UP: {subject}"
+    if undone is not None:
+        subject = f"{undone}: {subject}"
     filters = {each: detail.get(each) for each in ("status", "change", "model", "model_key")}
     return Told(
         notify=bool(outcome.get("notify", True)) or not as_recorded,

@@ -175,6 +175,13 @@ CATALOGUE: Mapping[str, KnownError] = {
         "Then see to what refused: a permission, a policy, or an endpoint whose update hangs.",
         Retry.NO,
     ),
+    "ApplyFailed": KnownError(
+        "The sizing has its answer, and its result is written, but whether the endpoint that "
+        "apply names has got it is not known: AWS could not be asked, or not told.",
+        "See how the endpoint is now: the result's applied.before says how it was. Then apply the "
+        "answer by hand, or start again.",
+        Retry.LATER,
+    ),
     "NotificationFailed": KnownError(
         "The sizing has ended and its result is written, but the message or the event could not "
         "be sent.",

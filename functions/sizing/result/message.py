@@ -102,6 +102,7 @@ def message(result: Result, *, result_uri: str, report_uri: str | None) -> str:
         ("Model", sized_model(result)),
         ("Change", change.sentence(result.change) if result.change else None),
         *_facts(result),
+        ("Applied", _applied(result)),
         ("Sizing", f"{result.sizing.id}, {_load_tests(result)}{_took(result)}{_own_cost(result)}"),
         ("Measured", locally(result)),
         ("Report", report_uri or "could not be written; the result holds all figures"),
@@ -114,6 +115,12 @@ def message(result: Result, *, result_uri: str, report_uri: str | None) -> str:
     if result.notes:
         lines += ["", *(f"Note: {note}" for note in result.notes)]
     return "\n".join(lines) + "\n"
+
+
+def _applied(result: Result) -> str | None:
+    if result.applied is None:
+        return None
+    return ("" if result.applied.done else "no: ") + result.applied.reason
 
 
 def _links(result: Result, uri: str) -> Iterator[tuple[str, str | None]]:

@@ -26,12 +26,12 @@ from sizing.load_test.verdict import (
     usable,
     verdict,
 )
-from sizing.production import comparison
+from sizing.production import autoscaling, comparison
+from sizing.production.apply import Applied
+from sizing.production.autoscaling import Autoscaling
 from sizing.production.comparison import Production
 from sizing.request.model_key import group_and_version
 from sizing.request.sizing import CapturedPayloads, SizedModel, Sizing
-from sizing.result import autoscaling
-from sizing.result.autoscaling import Autoscaling
 from sizing.result.change import Change
 from sizing.result.counts import Count, cost_per_million, counts_around
 from sizing.result.failure import CATALOGUE, Failure, on_this_machine
@@ -200,6 +200,8 @@ class Result(_Frozen):
     production: Production | None = None
     #: What of production's captured requests was sent.
     captured: CapturedPayloads | None = None
+    #: What became of the request's ``apply``; None without it.
+    applied: Applied | None = None
     #: Beside the last answer to the same question; None if this is no answer.
     change: Change | None = None
     candidates: tuple[CandidateResult, ...] = ()

@@ -46,6 +46,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "SUBNET_IDS": "subnet-1,subnet-2",
         "MODEL_EXECUTION_ROLE_ARN": ROLE,
         "WRITE_PACKAGE_METADATA": "false",
+        "APPLY_ENDPOINTS": "",
         "NIGHTLY_MAX_COST_USD": "0",
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,

@@ -162,8 +162,9 @@ def test_every_end_is_recorded(record: Record, name: str, status: str) -> None:
         assert written[LATEST + "result.json"] == written[folder + "result.json"]
     assert set(written) == files
     told = {"status", "result_uri", "report_uri", "subject", "message", "detail", "failure"}
-    told |= {"notify"}
+    told |= {"notify", "applies"}
     assert set(answer) == told
+    assert answer["applies"] is False
     detail = answer["detail"]
     failure = {"error": detail["error"], "cause": detail["cause"]}
     assert answer["failure"] == (failure if status == "FAILED" else None)
@@ -544,3 +545,14 @@ def test_what_a_model_needs_is_a_metric_of_its_own(
     assert metrics["SizingsFailed"] == (1, None)
     assert "InstanceCount" not in metrics
     assert metrics["LoadTests"][1] == MODEL_KEY
+
+
+@pytest.mark.parametrize(
+    "name, applies", [("sized", True), ("target_not_met", True), ("failed", False)]
+)
+def test_an_answer_is_to_be_applied_where_the_request_says_so(
+    record: Record, name: str, applies: bool
+) -> None:
+    event = event_of(sample_sizings.ALL[name]())
+    event["sizing"]["request"]["apply"] = {"endpoint": "checkout", "min": 1, "max": 20}
+    assert record(event)[0]["applies"] is applies

@@ -186,3 +186,37 @@ def test_of_several_variants_one_is_named(endpoint: dict[str, Any]) -> None:
 def test_too_little_traffic_is_refused(endpoint: dict[str, Any]) -> None:
     endpoint["series"]["Invocations", "Sum"] = {START + 60: 5.0}
     assert refused(target=FROM).startswith("target.from_endpoint.days: checkout has invocations in")
+
+
+CHECKOUT = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/checkout"
+
+
+@pytest.mark.parametrize(
+    "allowed, changes, said",
+    [
+        ("", {}, "checkout is none that the stack's parameter ApplyEndpoints names"),
+        (f"{CHECKOUT}-2", {}, "checkout is none that the stack's parameter ApplyEndpoints names"),
+        (CHECKOUT, {"instance_types": ["ml.c5.xlarge"]}, "checkout runs ml.m5.12xlarge, which"),
+    ],
+)
+def test_an_answer_that_could_not_be_applied_is_not_looked_for(
+    endpoint: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    allowed: str,
+    changes: dict[str, Any],
+    said: str,
+) -> None:
+    monkeypatch.setenv("APPLY_ENDPOINTS", allowed)
+    asked = {"endpoint": "checkout", "min": 1, "max": 12}
+    assert refused(apply=asked, **changes).startswith(f"apply.endpoint: {said}")
+
+
+@pytest.mark.parametrize("allowed", [CHECKOUT, f"arn:x,{CHECKOUT[:-4]}*", CHECKOUT.upper()])
+def test_an_endpoint_that_the_stack_may_change_may_be_named(
+    endpoint: dict[str, Any], monkeypatch: pytest.MonkeyPatch, allowed: str
+) -> None:
+    monkeypatch.setenv("APPLY_ENDPOINTS", allowed.replace(":ENDPOINT/", ":endpoint/"))
+    asked = {"endpoint": "checkout", "min": 1, "max": 12}
+    assert resolve(apply=asked)["sizing"]["request"]["apply"]["what"] == "count"
+    wrong = {**asked, "variant": "other"}
+    assert refused(apply=wrong) == "apply.variant: checkout has no other; it has main"

@@ -11,8 +11,8 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
-from sizing.result import autoscaling
-from sizing.result.autoscaling import Autoscaling, advise
+from sizing.production import autoscaling
+from sizing.production.autoscaling import Autoscaling, advise
 
 
 def advice(**changes: Any) -> Autoscaling | None:

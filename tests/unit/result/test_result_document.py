@@ -31,6 +31,7 @@ def test_the_document_is_json_and_reads_back(make: Any) -> None:
     result = Result.model_validate(decoded)
     assert set(decoded) == {
         "schema_version", "version", "status", "local", "reason", "limit", "model", "production",
+        "applied",
         "captured",
         "recommendation", "change", "candidates", "sizing", "error", "estimate", "notes",
     }  # fmt: skip

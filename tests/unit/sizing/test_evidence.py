@@ -16,7 +16,7 @@ from sizing.load_test.verdict import (
     tally,
     trusted_saturation,
 )
-from sizing.result import autoscaling
+from sizing.production import autoscaling
 from sizing.search import fit
 from sizing.search.answer import CandidateOutcome, Status
 from sizing.search.search import baseline, next_load_test

@@ -113,7 +113,7 @@ def test_each_state_machine_and_function_has_a_role_of_its_own(template):
         for resource in template["Resources"].values()
         if resource["Type"] in ("AWS::Serverless::StateMachine", "AWS::Serverless::Function")
     ]
-    assert len(used) == len(set(used)) == 17
+    assert len(used) == len(set(used)) == 18
 
 
 def test_only_what_has_no_name_of_ours_is_allowed_everywhere(template):
@@ -126,6 +126,7 @@ def test_only_what_has_no_name_of_ours_is_allowed_everywhere(template):
     }
     assert everywhere == {
         "application-autoscaling:DescribeScalableTargets",
+        "application-autoscaling:DescribeScalingPolicies",
         "cloudwatch:GetMetricData",
         "cloudwatch:PutMetricData",
         "ec2:DescribeInstanceTypes",
@@ -143,18 +144,27 @@ def test_only_what_has_no_name_of_ours_is_allowed_everywhere(template):
 
 
 def test_whatever_changes_sagemaker_is_bound_to_the_prefix(template):
-    """But the metadata of a package, which is the user's own, and only if the stack says so."""
+    """But the metadata of a package, and endpoints in production, if the stack's user says so."""
     reading = ("sagemaker:Describe", "sagemaker:List", "sagemaker:UpdateModelPackage")
     (metadata,) = (
         each for each in permissions.grants(template, "RecordResultRole") if "Update" in each.action
     )
     assert metadata.only_if == "WritesPackageMetadata"
+    (production,) = (
+        each for each in permissions.grants(template, "ApplyAnswerRole") if "Update" in each.action
+    )
+    assert (production.only_if, production.resource) == (
+        "AppliesAnswers",
+        {"Ref": "ApplyEndpoints"},
+    )
     for name in roles(template):
         for statement in statements(template, name):
             actions = [each for each in as_list(statement["Action"]) if "sagemaker:" in each]
             if not actions or all(each.startswith(reading) for each in actions):
                 continue
             for resource in as_list(statement["Resource"]):
+                if resource == production.resource:
+                    continue
                 allowed = ("/${NamePrefix}-*", ":model-package/*")  # a model is made of a package
                 assert resource["Fn::Sub"].endswith(allowed), name
 

@@ -147,7 +147,7 @@ def register_scalable_target(
 ) -> dict[str, Any]:
     """RegisterScalableTarget request, for ``--cli-input-json`` or an SDK."""
     return {
-        **_target(endpoint_name, variant_name),
+        **scalable_target(endpoint_name, variant_name),
         "MinCapacity": advice.min_capacity,
         "MaxCapacity": advice.max_capacity,
     }
@@ -170,7 +170,8 @@ def put_concurrency_policy(
     return _policy(advice, metric, target_value, endpoint_name, variant_name)
 
 
-def _target(endpoint_name: str, variant_name: str) -> dict[str, Any]:
+def scalable_target(endpoint_name: str, variant_name: str) -> dict[str, str]:
+    """What Application Auto Scaling calls a variant."""
     return {
         "ServiceNamespace": "sagemaker",
         "ResourceId": f"endpoint/{endpoint_name}/variant/{variant_name}",
@@ -184,7 +185,7 @@ def _policy(
     return {
         "PolicyName": f"{endpoint_name}-{variant_name}-{_POLICY_SUFFIXES[metric]}",
         "PolicyType": "TargetTrackingScaling",
-        **_target(endpoint_name, variant_name),
+        **scalable_target(endpoint_name, variant_name),
         "TargetTrackingScalingPolicyConfiguration": {
             "TargetValue": target_value,
             "PredefinedMetricSpecification": {"PredefinedMetricType": metric},

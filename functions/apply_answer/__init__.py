@@ -1,0 +1,1 @@
+"""ApplyAnswer: an endpoint in production gets the answer."""
