@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from load_generator.errors import LoadTestFailed
 from load_generator.ledger import Second
-from load_generator.schedule import Plateau
+from load_generator.schedule import Plateau, poisson_gaps
 from load_generator.task import LEASE_SECONDS
 from load_generator.time_source import MACHINE_TIME, TimeSource
 
@@ -50,6 +50,8 @@ class Role:
     listening: bool = False
     #: The leader must be heard from, and this process must have run, within so many seconds.
     lease: float = LEASE_SECONDS
+    #: Of arrivals that are a Poisson process; None of those that are evenly spaced.
+    seed: int | None = None
     time: TimeSource = MACHINE_TIME
 
 
@@ -72,6 +74,10 @@ class Engine(ABC):
         self._number = 0
         self._count = 0
         self._due = 0.0
+        #: Of a Poisson process: the next gap at a rate; when the next request is due, be it after
+        #: the plateau's end; and that end: epoch seconds.
+        self._gap = None if role.seed is None else poisson_gaps(role.seed, role.worker)
+        self._arrival = self._end = 0.0
 
         self._concurrency = 0
         self._ramp: deque[float] = deque()
@@ -125,6 +131,10 @@ class Engine(ABC):
             if (first.start, first.rate) == (current.start, current.rate):
                 self._plateau = self._plateaus.popleft()
                 self._count = first.count(self._role.worker, self._role.workers)
+                if self._gap is not None:
+                    self._await_arrival()
+                    self._timer.at(self._due)
+                    return
                 if self._number < self._count:
                     return
         self._next_plateau()
@@ -255,11 +265,14 @@ class Engine(ABC):
             due = self._due
             if due > now:
                 break
+            if self._gap is not None and self._arrival >= self._end:
+                self._next_plateau()
+                return
             self._second_of(due).offered += 1
             self._lag.append(now - due)
             self._start(due, now)
             self._number += 1
-            if self._number == self._count:
+            if self._gap is None and self._number == self._count:
                 self._plateau = None
                 self._next_plateau()
                 return
@@ -271,16 +284,27 @@ class Engine(ABC):
         plateau = self._plateau
         assert plateau is not None
         role = self._role
+        if self._gap is not None:
+            self._arrival += self._gap(plateau.rate / role.workers)
+            self._await_arrival()
+            return
         start = plateau.start_of(self._number, role.worker, role.workers)
         self._due = start - self._clock_offset
+
+    def _await_arrival(self) -> None:
+        """Be woken for the next request of a Poisson process, or at the plateau's end."""
+        assert self._plateau is not None
+        self._end = self._plateau.end
+        self._due = min(self._arrival, self._end) - self._clock_offset
 
     def _next_plateau(self) -> None:
         role = self._role
         while self._plateaus:
             plateau = self._plateaus.popleft()
             count = plateau.count(role.worker, role.workers)
-            if count:
+            if count or self._gap is not None:
                 self._plateau, self._number, self._count = plateau, 0, count
+                self._arrival = plateau.start
                 self._set_due()
                 self._timer.at(self._due)
                 return

@@ -22,6 +22,8 @@ from load_generator.warm_up import WarmUp
 
 log = logging.getLogger(__name__)
 
+#: Standard deviations by which a Poisson process may offer fewer requests than its rate says.
+_SPREAD = 4.0
 #: By how much the clocks of tasks may differ, seconds.
 _CLOCK_TOLERANCE = 2.0
 
@@ -57,6 +59,8 @@ class LoadTest:
     workers: int = 0
     worker_vcpus: float = 0.0
     processes_per_worker: int = 1
+    #: Whether requests arrive as a Poisson process.
+    poisson: bool = False
     #: vCPUs that each process may use, as it said itself.
     cpu_shares: dict[int, float] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
@@ -80,6 +84,7 @@ class LoadTest:
             workers=spec.workers,
             worker_vcpus=spec.worker_vcpus,
             processes_per_worker=spec.processes_per_worker,
+            poisson=spec.arrivals == "poisson",
             burst=spec.burst,
         )
 
@@ -204,6 +209,8 @@ def _step(test: LoadTest, step: Step) -> Json:
             "cpu_cores_used": round(cores / (end - start), 4),
         },
     }
+    if test.poisson:
+        result["requests_due"] = figures.offered
     if figures.first_byte.counts:
         result["first_byte_ms"] = _latency(figures.first_byte)
     return result
@@ -219,8 +226,10 @@ def client_figures(test: LoadTest, start: int, end: int, offered_tps: float) -> 
         100 * process.cpu / len(seconds) / test.cpu_shares.get(number, 1.0)
         for number, process in enumerate(each)
     ]
+    expected = offered_tps * len(seconds)
+    by_chance = _SPREAD * math.sqrt(expected) if test.poisson else 0.0
     return ClientFigures(
-        offered=math.floor(offered_tps * len(seconds)) - processes,
+        offered=math.floor(expected - by_chance) - processes,
         started=figures.offered - figures.unsent,
         lag=_lag(test.ledger, range(processes), seconds),
         cpu_percent_max=max(cpu_percents, default=0.0),

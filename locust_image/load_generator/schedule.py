@@ -3,11 +3,17 @@
 A fleet of n workers shares one sequence of starts. Request number j of a plateau starts at
 ``start + j / rate`` and belongs to worker ``j mod n``, so the fleet offers evenly spaced requests
 however many workers there are.
+
+As a Poisson process, each worker has a sequence of its own, at its share of the rate: what many
+independent users send. Such processes add up to one of the sum of their rates (Kingman, Poisson
+Processes, 1993).
 """
 
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -27,6 +33,16 @@ class Plateau:
     def start_of(self, number: int, worker: int, workers: int) -> float:
         """When a worker's request ``number`` (from 0) is to start, epoch seconds."""
         return self.start + (number * workers + worker) / self.rate
+
+
+def poisson_gaps(seed: int, worker: int) -> Callable[[float], float]:
+    """Gives the next gap between a worker's requests, seconds, at its share of the rate.
+
+    Args:
+        seed: The same for all workers; the same one gives the same gaps, relative to the rate.
+        worker: Which worker, from 0.
+    """
+    return random.Random(f"{seed}-{worker}").expovariate
 
 
 @dataclass(frozen=True, slots=True)

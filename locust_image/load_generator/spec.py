@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -90,6 +90,8 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
     settle_seconds: Annotated[float, Meta(ge=0)] = 30.0
     steady_seconds: PositiveFloat = 60.0
     burst: BurstSpec | None = None
+    arrivals: Literal["constant", "poisson"] = "constant"
+    seed: Annotated[int, Meta(ge=0)] = 0
     workers: PositiveInt = 1
     worker_vcpus: PositiveFloat = 1.0
 

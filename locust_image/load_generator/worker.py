@@ -225,6 +225,7 @@ class Worker:
                     on_stop=self._on_engine_stop,
                     listening=self._listening,
                     lease=self._task.lease,
+                    seed=self._spec.seed if self._spec.arrivals == "poisson" else None,
                     time=self._time,
                 )
             )

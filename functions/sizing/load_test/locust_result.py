@@ -47,6 +47,8 @@ class LocustStep(_Frozen):
     """One step, over its steady window."""
 
     offered_tps: float
+    #: Requests that were due in the window; None of evenly spaced ones.
+    requests_due: int | None = None
     window: Window | None = None
     warm_up: WarmUp | None = None
     #: Successful answers per second.

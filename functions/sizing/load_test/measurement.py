@@ -197,6 +197,7 @@ def observe(
     scatter, gpu_memory = read.standard_error(busiest), read.highest("GPUMemoryUtilization")
     return Observation(
         offered_tps=step.offered_tps,
+        requests_due=step.requests_due,
         achieved_tps=step.achieved_tps,
         window=window,
         utilization_percent=read.mean(busiest) / units,
@@ -502,7 +503,8 @@ class _Readings:
         model or not: either count is right.
         """
         length = self._window.end - self._window.start
-        unanswered = max(0.0, step.offered_tps * length - step.answers)
+        due = step.offered_tps * length if step.requests_due is None else step.requests_due
+        unanswered = max(0.0, due - step.answers)
         most = step.invocations + unanswered
         slack = max(COUNT_TOLERANCE * most, _COUNT_SLACK)
         counted = self.total("Invocations")

@@ -64,6 +64,8 @@ class Observation(_Frozen):
     """One step of a load test."""
 
     offered_tps: float
+    #: Requests that were due in the window, where chance decides; None of evenly spaced ones.
+    requests_due: int | None = None
     #: Successful answers per second.
     achieved_tps: float
     window: Window
@@ -110,6 +112,13 @@ class Observation(_Frozen):
     #: Given by ``sizing.verdict``.
     verdict: Verdict | None = None
 
+    @property
+    def due_tps(self) -> float:
+        """Requests due per second: the rate that was offered, or what chance made of it."""
+        if self.requests_due is None:
+            return self.offered_tps
+        return self.requests_due / (self.window.end - self.window.start)
+
 
 def together(steps: Sequence[Observation]) -> Observation:
     """Steps at the same rate and count as one observation: sums, and means of what is a level.
@@ -123,10 +132,13 @@ def together(steps: Sequence[Observation]) -> Observation:
     if len(steps) == 1:
         return steps[0]
     last = steps[-1]
+    window = Window(start=steps[0].window.start, end=last.window.end)
+    due = fmean(each.due_tps for each in steps) * (window.end - window.start)
     return last.model_copy(
         update={
             "achieved_tps": fmean(each.achieved_tps for each in steps),
-            "window": Window(start=steps[0].window.start, end=last.window.end),
+            "requests_due": None if last.requests_due is None else round(due),
+            "window": window,
             "utilization_percent": fmean(each.utilization_percent for each in steps),
             "cpu_utilization_raw": fmean(each.cpu_utilization_raw for each in steps),
             "gpu_utilization_raw": _mean([each.gpu_utilization_raw for each in steps]),

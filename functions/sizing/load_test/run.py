@@ -75,6 +75,8 @@ def load_test_input(
             "steady_seconds": measurement.steady_seconds,
             "burst": plan.burst and plan.burst.model_dump(mode="json"),
             "steps": [step.model_dump(mode="json", exclude_none=True) for step in plan.steps],
+            "arrivals": sizing.request.load.arrivals,
+            "seed": sizing.request.load.seed,
             "workers": plan.workers,
             "worker_vcpus": float(plan.worker_vcpus),
         },

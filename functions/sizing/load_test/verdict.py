@@ -94,7 +94,7 @@ def tally(seen: Observation, late: float = 0.0) -> Tally:
         late: Answers that it may lack since its rate had just risen, see ``late_answers``.
     """
     seconds = seen.window.end - seen.window.start
-    due = seen.offered_tps * seconds
+    due = seen.due_tps * seconds
     failed = due * seen.error_percent / 100
     return Tally(
         due=due,

@@ -442,8 +442,12 @@ class Apply(_Strict):
 
 
 class Load(_Strict):
-    """Size of the Locust fleet; planned from the target rate where absent."""
+    """How requests arrive, and the Locust fleet's size, planned from the target where absent."""
 
+    #: Evenly spaced, or a Poisson process: as many users send them who know nothing of each other.
+    arrivals: Literal["constant", "poisson"] = "constant"
+    #: Of a Poisson process.
+    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
     workers: Annotated[int, Field(ge=1, le=200)] | None = None
     worker_vcpus: Literal[1, 2, 4, 8, 16] | None = None
 

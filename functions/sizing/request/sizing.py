@@ -111,12 +111,15 @@ class Sizing(BaseModel):
         """The same for sizings that ask the same question: 16 hexadecimal digits.
 
         The model, instance types, payload, target with its band and limits, routing, and where the
-        search stops; not its version, the load generator and how long is measured.
+        search stops, and arrivals that are not evenly spaced; not its version, the load generator's
+        size and how long is measured.
         """
         asked = self.request.model_dump(
             mode="json", include={"instance_types", "target", "limits", "routing"}
         )
         asked["instance_types"].sort()
+        if self.request.load.arrivals != "constant":
+            asked["arrivals"] = self.request.load.arrivals
         if self.request.target.from_endpoint is not None:
             del asked["target"]["tps"]  # what it comes to differs from night to night
         question = json.dumps([self.model_key, self.payload_fingerprint, asked], sort_keys=True)

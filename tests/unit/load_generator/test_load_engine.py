@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import mean, median, stdev, variance
 
 import gevent
 import pytest
@@ -60,7 +64,12 @@ MakeBench = Callable[..., Bench]
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> MakeBench:
     def make(
-        rule: Rule, *, timeout: float = 5.0, max_connections: int = 200, warm: int = 2
+        rule: Rule,
+        *,
+        timeout: float = 5.0,
+        max_connections: int = 200,
+        warm: int = 2,
+        seed: int | None = None,
     ) -> Bench:
         time = MadeUpTime()
         process = TimeOfProcess(time)
@@ -77,7 +86,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> MakeBench:
             max_connections=max_connections,
         )
         stopped: list[LoadTestFailed] = []
-        role = Role(worker=0, workers=1, on_stop=stopped.append, time=process)
+        role = Role(worker=0, workers=1, on_stop=stopped.append, seed=seed, time=process)
         engine = HttpEngine(role, target, invocation.Credentials("AKID", "secret", None))
         warming = gevent.spawn(engine.warm, warm)
         time.run(warming.ready)
@@ -337,3 +346,60 @@ def test_nor_on_a_connection_that_was_opened_for_it(bench: MakeBench) -> None:
     made.time.pass_by(1)
     seen = made.total()
     assert (seen.succeeded, seen.resent, seen.errors) == (1, 0, {"connection": 1})
+
+
+# --- Arrivals as a Poisson process ----------------------------------------------------------------
+
+
+def gaps_of(made: Bench) -> list[float]:
+    """Seconds between the arrivals."""
+    return [after.at - before.at for before, after in pairwise(made.endpoint.arrivals)]
+
+
+def test_arrivals_of_a_poisson_process_come_as_chance_will_have_it(bench: MakeBench) -> None:
+    made = bench(always(0.001), seed=7)
+    seen = made.offer(200, 20)
+    # As many as the rate says, by no more than chance (3 standard deviations of 63).
+    assert seen.offered == seen.succeeded == len(made.endpoint.arrivals)
+    assert seen.offered == pytest.approx(4_000, abs=190)
+    gaps = gaps_of(made)
+    assert mean(gaps) == pytest.approx(1 / 200, rel=0.05)
+    # Exponential gaps: as wide a spread as their mean, and the median of their distribution.
+    assert stdev(gaps) / mean(gaps) == pytest.approx(1, abs=0.05)
+    assert median(gaps) * 200 == pytest.approx(math.log(2), rel=0.05)
+    # Counts of a second spread as their mean does; evenly spaced ones would not at all.
+    counts = Counter(int(each.at - made.endpoint.arrivals[0].at) for each in made.endpoint.arrivals)
+    assert variance([counts[second] for second in range(20)]) == pytest.approx(200, rel=0.6)
+
+
+def test_a_seed_gives_the_same_arrivals_again(bench: MakeBench) -> None:
+    first, again, other = (bench(always(0.001), seed=seed) for seed in (1, 1, 2))
+    for made in (first, again, other):
+        made.offer(50, 4)
+    assert gaps_of(again) == pytest.approx(gaps_of(first))
+    assert gaps_of(other) != pytest.approx(gaps_of(first))
+
+
+def test_no_request_of_a_poisson_process_is_due_after_its_end(bench: MakeBench) -> None:
+    made = bench(always(0.001), seed=3)
+    start = made.time.epoch()
+    made.engine.follow([Plateau(start, start + 5, 3), Plateau(start + 5, start + 10, 300)])
+    made.time.pass_by(10)
+    seen = made.total()
+    first = [each for each in made.endpoint.arrivals if each.at < start + 5]
+    assert 4 <= len(first) <= 30
+    assert seen.offered - len(first) == pytest.approx(1_500, abs=120)
+    assert max(each.at for each in made.endpoint.arrivals) < start + 10.01
+
+
+def test_a_longer_poisson_process_repeats_nothing(bench: MakeBench) -> None:
+    """The leader moves a plateau's end while its next request would come after the old one."""
+    made, straight = bench(always(0.001), seed=5), bench(always(0.001), seed=5)
+    start = made.time.epoch()
+    for end in range(1, 61):
+        made.engine.follow([Plateau(start, start + end, 0.5)])
+        made.time.pass_by(0.99)
+    made.time.pass_by(1)
+    straight.offer(0.5, 60)
+    assert 15 <= len(straight.endpoint.arrivals) <= 45
+    assert gaps_of(made) == pytest.approx(gaps_of(straight), abs=0.01)

@@ -184,3 +184,24 @@ def test_each_step_lasts_until_the_next(load_test: LoadTest) -> None:
         Plateau(1001.0, 1020.0, 200.0),
         Plateau(1020.0, 1030, 200.0),
     ]
+
+
+@pytest.mark.parametrize(
+    "offered_tps, poisson, limited",
+    [
+        (200.0, False, None),
+        # 210 a second were to come, and 200 did: not by chance, nor 5 in a hundred fewer.
+        (210.0, False, "only 2000 of 2098 requests were ever sent"),
+        (210.0, True, None),
+        (230.0, True, "only 2000 of 2106 requests were ever sent"),
+    ],
+)
+def test_a_poisson_process_may_offer_fewer_by_chance(
+    load_test: LoadTest, offered_tps: float, poisson: bool, limited: str | None
+) -> None:
+    load_test.poisson = poisson
+    load_test.steps[0].offered_tps = offered_tps
+    [step, _] = written(load_test)["steps"]
+    assert (step["client_limited"] or "").startswith(limited or "")
+    assert (step["client_limited"] is None) is (limited is None)
+    assert step.get("requests_due") == (2000 if poisson else None)

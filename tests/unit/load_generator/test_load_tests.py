@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from itertools import pairwise
+from statistics import mean, stdev
 from typing import Any
 
 import pytest
@@ -75,6 +77,21 @@ def test_steps_are_offered_exactly_by_two_workers(start: Start) -> None:
     assert sum(moment["offered_tps"] for moment in timeline) == len(arrivals)
     seconds = [moment["t"] for moment in timeline]
     assert seconds == list(range(seconds[0], seconds[-1] + 1))
+
+
+def test_workers_together_are_one_poisson_process(start: Start) -> None:
+    steps = [{"offered_tps": 300}]
+    fields = {"workers": 3, "steady_seconds": 20, "steps": steps, "arrivals": "poisson", "seed": 4}
+    fleet = start(always(0.01), fields)
+    [step] = completed(fleet)["steps"]
+    begin, end = step["window"]["start"], step["window"]["end"]
+    arrivals = [each.at for each in fleet.endpoint.arrivals if begin <= each.at < end]
+    assert step["requests_due"] == len(arrivals) != 6_000
+    assert step["answers"] == pytest.approx(len(arrivals), abs=10)  # a few at the window's ends
+    assert len(arrivals) == pytest.approx(6_000, abs=3 * math.sqrt(6_000))
+    gaps = [after - before for before, after in pairwise(arrivals)]
+    assert stdev(gaps) / mean(gaps) == pytest.approx(1, abs=0.05)
+    assert step["client_limited"] is None
 
 
 def test_locusts_own_statistics_are_kept_as_well(start: Start) -> None:

@@ -186,3 +186,17 @@ def test_an_outcome_holds_what_its_result_does() -> None:
     assert (unmet.status, unmet.instance_count) == ("TARGET_NOT_MET", None)
     failed = history.outcome(Result.model_validate(sample_sizings.failed().document()))
     assert failed.instance_type is None
+
+
+def test_arrivals_of_another_kind_are_another_question() -> None:
+    sizing = sample_sizings.sized().sizing
+    assert sizing is not None
+
+    def key(**load: object) -> str:
+        changed = sizing.request.model_copy(
+            update={"load": sizing.request.load.model_copy(update=load)}
+        )
+        return sizing.model_copy(update={"request": changed}).comparable_key
+
+    assert key() == key(workers=4) == sizing.comparable_key
+    assert key(arrivals="poisson") == key(arrivals="poisson", seed=3) != key()

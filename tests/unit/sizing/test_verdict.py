@@ -39,6 +39,9 @@ TARGET = sizing_for(130, model_latency_p99_ms=100.0).request.target
             Verdict.OVERLOADED,
         ),
         ({"achieved_tps": 128.6, "utilization_percent": 20.0}, Verdict.CONTAINER_LIMITED),
+        # Fewer came by chance, and all of them were answered; or as many, and some were not.
+        ({"achieved_tps": 125.0, "requests_due": 7500}, Verdict.IN_BAND),
+        ({"achieved_tps": 125.0, "requests_due": 7620}, Verdict.CONTAINER_LIMITED),
         ({"model_latency_ms": Latency(p99=100.1)}, Verdict.LATENCY_LIMITED),
         ({"model_latency_ms": Latency(p99=100.0)}, Verdict.IN_BAND),
         ({"model_latency_ms": Latency()}, Verdict.LATENCY_LIMITED),
