@@ -108,7 +108,7 @@ browser: $(VENV)/.browser ## look at the report in Chromium, where there is one
 	@exec $(VENV)/bin/python -m pytest -m browser $(ARGS)
 
 .PHONY: faults faults-fast
-faults-fast: $(VENV)/.test ## one fault for every second state, and some of each other kind
+faults-fast: $(VENV)/.test ## some faults of each kind, in machines, functions and load generators
 	@exec $(VENV)/bin/python -m pytest -m faults $(ARGS)
 faults: $(VENV)/.test ## everything that can go wrong, and that nothing is left: ARGS="--only CreateModel"
 	@exec $(VENV)/bin/python -m tests.faults $(ARGS)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import coverage
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from local.environment import OF_MOTO, OF_NO_ACCOUNT, without_aws
 from tests import measuring
@@ -63,7 +63,8 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Measure functions/ while a test runs that is of it."""
-    with measuring.traced(item.path):
+    examples = is_hypothesis_test(getattr(item, "obj", None))
+    with measuring.traced(item.path, examples=examples):
         return (yield)
 
 

@@ -32,13 +32,15 @@ def hold() -> None:
 
 
 @contextmanager
-def traced(test: Path) -> Iterator[None]:
+def traced(test: Path, *, examples: bool) -> Iterator[None]:
     """Measure functions/ while a test runs, if it is one of those that count.
 
     Args:
         test: The test's file.
+        examples: Whether it runs on hundreds of made-up examples, which cover what others do.
     """
-    usual = [*_of_functions] if any(map(test.is_relative_to, UNIT_TESTS_OF_FUNCTIONS)) else []
+    counts = not examples and any(map(test.is_relative_to, UNIT_TESTS_OF_FUNCTIONS))
+    usual = [*_of_functions] if counts else []
     for each in usual:
         each.start()
     try:

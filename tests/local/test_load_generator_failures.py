@@ -18,6 +18,9 @@ from benchmarks.load.processes import IMAGE, LoadTestProcesses, base_environment
 from benchmarks.load.scripted_server import ScriptedServer, answer
 from tests.local.load_tests import PATIENCE, PATIENT, failed, long_specification, specification
 
+#: What each of them comes to is also shown in made-up time, in tests/unit/load_generator.
+pytestmark = pytest.mark.faults
+
 #: What is done to a load test that runs, to which of its tasks, and the error it must end in.
 #: ``tests/unit/load_generator`` says how soon a loss is noticed, and has those that freeze.
 LOSSES = {
