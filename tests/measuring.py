@@ -24,11 +24,14 @@ _of_functions: list[coverage.Coverage] = []
 
 
 def hold() -> None:
-    """Stop what measures functions/, if something does, until ``traced`` goes on."""
-    usual = coverage.Coverage.current()
-    if usual is not None:
-        _of_functions.append(usual)
+    """Stop what measures functions/, if something does, until ``traced`` goes on.
+
+    In a worker of xdist, pytest-cov starts two, of which the one on top is the worker's own.
+    """
+    while (usual := coverage.Coverage.current()) is not None:
         usual.stop()
+        if not _of_functions:
+            _of_functions.append(usual)
 
 
 @contextmanager
