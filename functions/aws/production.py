@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
@@ -36,8 +36,11 @@ _MOST_QUERIES = 500
 _MOST_POINTS = 100_800
 _MICROSECONDS_PER_MS = 1000.0
 _DAY_SECONDS = 86_400
+#: CloudWatch keeps periods under a minute for three hours.
+_FINE_SECONDS = 2 * 3_600 + 1_800
 
 _INVOCATIONS = MetricQuery(INVOCATION_NAMESPACE, "Invocations", "Sum", MINUTE)
+_BY_TEN = MetricQuery(INVOCATION_NAMESPACE, "Invocations", "Sum", 10)
 _FAILED = MetricQuery(INVOCATION_NAMESPACE, "Invocation5XXErrors", "Sum", PERIOD_SECONDS)
 _P99 = MetricQuery(INVOCATION_NAMESPACE, "ModelLatency", "p99", PERIOD_SECONDS)
 _SAMPLES = MetricQuery(INSTANCE_NAMESPACE, "CPUUtilization", "SampleCount", PERIOD_SECONDS)
@@ -308,6 +311,9 @@ def traffic_of(
     end = int(now) // PERIOD_SECONDS * PERIOD_SECONDS
     window = Window(start=end - asked.days * _DAY_SECONDS, end=end)
     [(traffic, periods)] = histories([(found, facts)], window)
+    recent = Window(start=end - _FINE_SECONDS, end=end)
+    [by_ten] = cloudwatch.series([(found.endpoint, found.name, _BY_TEN)], recent).values()
+    traffic = replace(traffic, recent=by_ten)
     busy = [each.utilization_percent for each in periods]
     return found, facts, traffic, percentile_of(busy, 99) if busy else None
 

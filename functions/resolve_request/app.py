@@ -190,6 +190,8 @@ def _with_target(
         peak_tps=found.tps,
         target_tps=found.target_tps,
         tps_by_hour=found.by_hour,
+        tps_by_weekday=found.by_weekday,
+        burst_factor=found.burst_factor,
         notes=found.notes,
     )
 

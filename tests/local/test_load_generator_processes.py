@@ -10,15 +10,17 @@ import re
 import socket
 import time
 import urllib.request
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from benchmarks.load.processes import Outcome
-from benchmarks.load.scripted_server import Request, ScriptedServer, always, answer
-from tests.local.load_tests import PATIENCE, completed, run, specification
+from benchmarks.load.scripted_server import Request, ScriptedServer, answer
+from tests.local.load_tests import completed, run, specification
 
 
 def _statistics(outcome: Outcome, name: str = "my-endpoint") -> tuple[int, int]:
@@ -68,31 +70,35 @@ def test_a_load_test_of_two_workers_with_a_burst_and_steps(tmp_path: Path) -> No
 
 def test_locusts_web_ui_is_there_while_it_runs(tmp_path: Path) -> None:
     # The port that is asked for is taken: it is at one of the next.
-    with socket.create_server(("127.0.0.1", 0)) as taken, ScriptedServer(always(b"{}")) as server:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as taken, ScriptedServer(answer()) as server:
+        port, over = taken.getsockname()[1], Event()
         with ThreadPoolExecutor(1) as looking:
-            seen = looking.submit(_statistics_of_web_ui, port + 1)
-            outcome = run(
-                specification(steady_seconds=4),
-                url=server.url,
-                directory=tmp_path,
-                environment={"WEB_PORT": str(port)},
-            )
+            seen = looking.submit(_statistics_of_web_ui, range(port + 1, port + 5), over)
+            try:
+                outcome = run(
+                    specification(steady_seconds=8),  # workers report to Locust each 3 s
+                    url=server.url,
+                    directory=tmp_path,
+                    environment={"WEB_PORT": str(port)},
+                )
+            finally:
+                over.set()
         completed(outcome)
-        statistics = seen.result()
+        found, statistics = seen.result()
     assert [each["name"] for each in statistics["stats"]] == ["my-endpoint", "Aggregated"]
-    assert f"Web UI: http://127.0.0.1:{port + 1}" in outcome.logs[0]
+    assert f"Web UI: http://127.0.0.1:{found}" in outcome.logs[0]
 
 
-def _statistics_of_web_ui(port: int) -> Any:
-    """What Locust's web UI shows once requests are sent."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats/requests") as answer:
-                statistics = json.load(answer)
-            if statistics["total_rps"] > 0:
-                return statistics
+def _statistics_of_web_ui(ports: Iterable[int], over: Event) -> tuple[int, Any]:
+    """Where Locust's web UI is, and what it shows once requests are sent."""
+    while not over.is_set():
+        for port in ports:  # others may be taken, too, by whoever
+            with contextlib.suppress(OSError, ValueError):
+                where = f"http://127.0.0.1:{port}/stats/requests"
+                with urllib.request.urlopen(where, timeout=5) as found:
+                    statistics = json.load(found)
+                if any(each["num_requests"] for each in statistics["stats"]):
+                    return port, statistics
         time.sleep(0.05)
     raise AssertionError("no web UI that shows requests")
 

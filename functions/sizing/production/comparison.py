@@ -49,6 +49,10 @@ class Production(BaseModel):
     #: Its peak, the percentile asked for of all minutes; and by the hour of the day, UTC.
     peak_tps: float
     tps_by_hour: tuple[float, ...]
+    #: The same by the day of the week, from Monday on; empty where it was not looked at.
+    tps_by_weekday: tuple[float, ...] = ()
+    #: How many times busier the busiest seconds of the last hours were than their minutes.
+    burst_factor: float = 1.0
     #: Days that were looked at.
     days: float
     #: None where the sizing has no answer to compare it with.
@@ -88,6 +92,8 @@ def compare(
         peak_utilization_percent=traffic.peak_utilization_percent,
         peak_tps=traffic.peak_tps,
         tps_by_hour=traffic.tps_by_hour,
+        tps_by_weekday=traffic.tps_by_weekday,
+        burst_factor=traffic.burst_factor,
         days=traffic.days,
     )
     if recommended is None:

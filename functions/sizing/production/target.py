@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
 from sizing.errors import InvalidRequest
-from sizing.production.traffic import MINUTE, Traffic, percentile_of
+from sizing.production.traffic import MINUTE, Traffic, burst_factor, percentile_of
 from sizing.request.request import FromEndpoint
 
 _DAY_SECONDS = 86_400
@@ -27,15 +28,19 @@ class Peak:
     Args:
         days: Days that are known.
         tps: The percentile of all minutes, requests per second.
-        target_tps: With headroom and a month's growth.
+        burst_factor: How many times busier the busiest seconds are, see ``burst_factor``.
+        target_tps: With bursts, headroom and a month's growth.
         by_hour: The percentile of each hour of the day, UTC.
+        by_weekday: The percentile of each day of the week, from Monday on, UTC.
         notes: What to know of it.
     """
 
     days: float
     tps: float
+    burst_factor: float
     target_tps: float
     by_hour: tuple[float, ...]
+    by_weekday: tuple[float, ...]
     notes: tuple[str, ...]
 
 
@@ -68,25 +73,37 @@ def peak(asked: FromEndpoint, traffic: Traffic) -> Peak:
         rates = [count / MINUTE for count in traffic.by_minute.values()]
         tps = percentile_of(rates, asked.percentile)
     headroom, growth = asked.headroom_percent / 100, asked.growth_percent_a_month / 100
+    bursts = burst_factor(traffic.recent, asked.percentile)
     return Peak(
         days=round(length / _DAY_SECONDS, 2),
         tps=tps,
-        target_tps=tps * (1 + headroom) * (1 + growth),
-        by_hour=_by_hour(traffic, asked.percentile),
-        notes=_notes(asked, traffic),
+        burst_factor=bursts,
+        target_tps=tps * bursts * (1 + headroom) * (1 + growth),
+        by_hour=_by(traffic, asked.percentile, 24, lambda at: at % _DAY_SECONDS // _HOUR_SECONDS),
+        # The epoch began on a Thursday.
+        by_weekday=_by(traffic, asked.percentile, 7, lambda at: (at // _DAY_SECONDS + 3) % 7),
+        notes=_notes(asked, traffic, bursts),
     )
 
 
-def _by_hour(traffic: Traffic, percentile: float) -> tuple[float, ...]:
-    hours: list[list[float]] = [[] for _ in range(24)]
+def _by(
+    traffic: Traffic, percentile: float, parts: int, part_of: Callable[[int], int]
+) -> tuple[float, ...]:
+    """The percentile of the minutes of each part; 0 of one that is not known."""
+    rates: list[list[float]] = [[] for _ in range(parts)]
     first = traffic.start // MINUTE * MINUTE
     for minute, rate in zip(range(first, traffic.end, MINUTE), traffic.rates(), strict=True):
-        hours[minute % _DAY_SECONDS // _HOUR_SECONDS].append(rate)
-    return tuple(percentile_of(each, percentile) for each in hours)
+        rates[part_of(minute)].append(rate)
+    return tuple(percentile_of(each, percentile) for each in rates)
 
 
-def _notes(asked: FromEndpoint, traffic: Traffic) -> tuple[str, ...]:
+def _notes(asked: FromEndpoint, traffic: Traffic, bursts: float) -> tuple[str, ...]:
     notes = []
+    if bursts > 1:
+        notes.append(
+            f"In the last hours the busiest seconds of {asked.name} had {bursts:.3g} times the "
+            "rate of its busiest minutes, beyond chance; the target has it too."
+        )
     days = (traffic.end - traffic.start) / _DAY_SECONDS
     if days < asked.days - 0.5:
         notes.append(f"{asked.name} is {days:.3g} days old, of the {asked.days} asked for.")

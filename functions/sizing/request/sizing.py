@@ -49,6 +49,10 @@ class ProductionTraffic(BaseModel):
     target_tps: float
     #: The same percentile of each hour of the day, UTC, requests per second.
     tps_by_hour: tuple[float, ...]
+    #: And of each day of the week, from Monday on.
+    tps_by_weekday: tuple[float, ...] = ()
+    #: How many times busier the busiest seconds of the last hours were than their minutes.
+    burst_factor: float = 1.0
     #: What to know of it.
     notes: tuple[str, ...] = ()
 

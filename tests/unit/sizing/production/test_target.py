@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from botocore.validate import ParamValidator
 from sizing.errors import InvalidRequest
 from sizing.production.comparison import Production, compare
 from sizing.production.target import peak
-from sizing.production.traffic import Traffic
+from sizing.production.traffic import Traffic, burst_factor
 from sizing.request.request import Band, FromEndpoint
 from sizing.request.sizing import ProductionTraffic
 from tests.unit.sizing.production.made_up_production import DAY, START, Endpoint
@@ -43,6 +45,61 @@ def test_each_hour_of_the_day_has_its_own(traffic: Traffic) -> None:
     for hour in (3, 15):
         expected = max(ENDPOINT.rate_at(START + hour * 3600 + at) for at in range(0, 3600, 60))
         assert by_hour[hour] == pytest.approx(expected, rel=0.06)
+
+
+def test_each_day_of_the_week_has_its_own(traffic: Traffic) -> None:
+    busier = {
+        at: count * (2 if (at // DAY + 3) % 7 == 1 else 1)
+        for at, count in traffic.by_minute.items()
+    }
+    found = peak(ASKED, replace(traffic, by_minute=busier)).by_weekday
+    assert [bool(each) for each in found] == [True] * 4 + [False] * 3  # from a Monday on
+    assert found[1] == pytest.approx(2 * found[0], rel=0.05)
+
+
+def by_ten(
+    *, rate: float, burst: float = 1.0, length: int = 10, noise: Random | None = None
+) -> dict[int, float]:
+    """Invocations of two hours; each minute's first period is busier than the others."""
+    parts = 60 // length
+    rest = (parts - burst) / (parts - 1)
+    counts = {}
+    for second in range(START, START + 7200, length):
+        mean = rate * length * (burst if second % 60 == 0 else rest)
+        counts[second] = round(noise.gauss(mean, mean**0.5)) if noise else mean
+    return counts
+
+
+@pytest.mark.parametrize("length", [10, 20, 30])
+def test_bursts_within_a_minute_are_in_the_target(traffic: Traffic, length: int) -> None:
+    recent = by_ten(rate=300, burst=1.5, length=length)
+    found = peak(ASKED, replace(traffic, recent=recent))
+    # Three standard deviations of chance are not a burst.
+    chance = 1 + 3.09 / math.sqrt(300 * length)
+    assert found.burst_factor == pytest.approx(1.5 / chance, rel=0.01)
+    assert found.target_tps == pytest.approx(found.tps * found.burst_factor * 1.1)
+    [note] = found.notes
+    assert note.startswith("In the last hours the busiest seconds of checkout had 1.4")
+
+
+@pytest.mark.parametrize("rate", [1, 10, 300])
+def test_chance_is_no_burst(rate: float) -> None:
+    factors = [burst_factor(by_ten(rate=rate, noise=Random(seed)), 99.9) for seed in range(20)]
+    assert max(factors) < 1.15
+    assert sum(factors) / 20 < 1.05
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {},
+        {START + 10: 5.0},
+        dict.fromkeys(range(START, START + 7200, 60), 600.0),  # published by the minute
+        {START: 0.0, START + 10: 0.0},
+    ],
+)
+def test_what_is_published_by_the_minute_tells_of_no_burst(counts: dict[int, float]) -> None:
+    assert burst_factor(counts, 99.9) == 1.0
 
 
 def test_a_launch_spike_is_not_the_peak_and_a_gap_is_told(traffic: Traffic) -> None:
