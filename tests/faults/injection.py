@@ -368,7 +368,7 @@ class FaultyStack:
             names_["payloads"] = {"s3_uri": f"s3://{bucket}/{key}"}
         sagemaker = aws.client("sagemaker")
         if scenario.applies:
-            serving = in_production(sagemaker, f"{_PRODUCTION}{name}", instances=1)
+            serving = in_production(sagemaker, f"{_PRODUCTION}{name}", instances=1, model=name)
             names_["apply"] = {"endpoint": serving, "what": scenario.applies, "min": 1, "max": 9}
         if scenario.model_by == "name":
             sagemaker.create_model(

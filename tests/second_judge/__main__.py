@@ -29,7 +29,7 @@ from local import models  # noqa: E402
 from local.clients import REGION  # noqa: E402
 
 # They import the functions and the load generator, whose folders are not on the path before.
-from tests.second_judge import expressions  # noqa: E402
+from tests.second_judge import expressions, readme  # noqa: E402
 from tests.second_judge.lambda_runtime import Functions  # noqa: E402
 from tests.second_judge.ministack import (  # noqa: E402
     ACCOUNT,
@@ -106,6 +106,8 @@ def _judge(folder: Path, arguments: argparse.Namespace) -> int:
             clock.says("sam deploy to MiniStack")
             theirs = _on_ministack(stack, package, url)
             clock.says("stories on MiniStack")
+            followed = readme.follow(url, _lent_by(stack), folder)
+            clock.says("the README's commands")
         clock.says("end of MiniStack")
     clock.says("end")
     functions = Functions(arguments.sam, arguments.lambda_python, built, folder)
@@ -113,6 +115,7 @@ def _judge(folder: Path, arguments: argparse.Namespace) -> int:
     clock.says("stories with functions as on Lambda")
     differences = _table(ours, {"MiniStack": theirs, "as on Lambda": started})
     differences += _starts(functions)
+    differences += _readme(followed)
     inputs = sum(map(len, recorded.inputs.values()))
     print(f"\n{number} expressions on {inputs} inputs: {len(unequal)} differ")
     print(*unequal, sep="\n")
@@ -187,6 +190,16 @@ def _table(ours: Endings, others: Mapping[str, Endings]) -> int:
                 for each in each_found or ["nothing"]:
                     print(f"    {name:12} {each}")
     return differences
+
+
+def _readme(followed: Mapping[str, tuple[int, str]]) -> int:
+    """Print how the README's commands ended; returns how many did not well."""
+    print("\nthe README's commands, after the deployment")
+    for command, (code, said) in followed.items():
+        print(f"  {code}  endpoint-sizer {command}")
+        if code:
+            print(said)
+    return sum(code != 0 for code, _ in followed.values())
 
 
 def _starts(functions: Functions) -> int:

@@ -40,6 +40,7 @@ MACHINES_OF_A_SIZING = (
     "LoadTestStateMachine",
     "CleanUpStateMachine",
 )
+_REGISTRY = f"{DEFAULT_ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com"
 VCPUS = 4  # of ml.m5.xlarge and ml.c5.xlarge
 MODELS: dict[str, dict[str, Any]] = {
     "model": {"cpu_ms": 1, "startup_seconds": 0.05},
@@ -427,13 +428,21 @@ class StackUnderTest:
         return data
 
 
-def in_production(sagemaker: Any, name: str, *, instances: int, captures: str | None = None) -> str:
+def in_production(
+    sagemaker: Any,
+    name: str,
+    *,
+    instances: int,
+    model: str = "model",
+    captures: str | None = None,
+) -> str:
     """Let an endpoint serve that no sizing has made, with one variant, ``main``.
 
     Args:
         sagemaker: A client.
         name: Of model, configuration and endpoint.
         instances: Of ml.m5.xlarge.
+        model: How it behaves, by ``models.yaml``.
         captures: The S3 folder that its requests are captured in; None for none.
 
     Returns:
@@ -441,7 +450,7 @@ def in_production(sagemaker: Any, name: str, *, instances: int, captures: str | 
     """
     sagemaker.create_model(
         ModelName=name,
-        PrimaryContainer={"Image": f"{DEFAULT_ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/model:1"},
+        PrimaryContainer={"Image": f"{_REGISTRY}/{model}:1"},
         ExecutionRoleArn=f"arn:aws:iam::{DEFAULT_ACCOUNT_ID}:role/model",
     )
     variant = {
@@ -462,7 +471,9 @@ def in_production(sagemaker: Any, name: str, *, instances: int, captures: str | 
         **({"DataCaptureConfig": capture} if captures else {}),
     )
     sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
-    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=name)
+    sagemaker.get_waiter("endpoint_in_service").wait(
+        EndpointName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 6000}
+    )
     return name
 
 

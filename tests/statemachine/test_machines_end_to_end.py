@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from moto.awslambda.models import LambdaFunction
+from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from aws import instance_types
 from local import events, models
+from local.clients import REGION
 from local.stepfunctions import expressions
 from sizing.clean_up import lock
 from sizing.clean_up.names import sizing_id
@@ -26,6 +28,7 @@ from tests.statemachine.stack import (
     StackUnderTest,
     a_request,
     all_states,
+    in_production,
     stack_under_test,
     subjects,
 )
@@ -36,7 +39,11 @@ PROFILES_PATH = "/endpoint-sizer/profiles"
 
 @pytest.fixture(scope="module")
 def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackUnderTest]:
-    with stack_under_test(tmp_path_factory.mktemp("stack")) as running:
+    parameters = {
+        "WritePackageMetadata": "true",
+        "ApplyEndpoints": f"arn:aws:sagemaker:{REGION}:{DEFAULT_ACCOUNT_ID}:endpoint/checkout-*",
+    }
+    with stack_under_test(tmp_path_factory.mktemp("stack"), parameters=parameters) as running:
         yield running
 
 
@@ -114,6 +121,50 @@ def test_a_dry_run_creates_nothing(stack: StackUnderTest) -> None:
     assert execution.output["status"] == "DRY_RUN"
     assert "Probes" not in execution.states
     assert stack.result(execution)["estimate"]["cost_usd"] > 0
+
+
+def test_an_answer_is_applied_to_production(stack: StackUnderTest) -> None:
+    sagemaker = stack.aws.client("sagemaker")
+    autoscaling = stack.aws.client("application-autoscaling")
+    name = in_production(sagemaker, "checkout-eu", instances=1)
+    apply = {"endpoint": name, "what": "autoscaling", "min": 1, "max": 9}
+    execution = stack.run("SizingStateMachine", a_request(apply=apply))
+    assert execution.output["status"] == "SIZED"
+    assert (execution.output["applied"], execution.output["applied_to"]) == (True, name)
+    of_sagemaker = {"ServiceNamespace": "sagemaker"}
+    [target] = autoscaling.describe_scalable_targets(**of_sagemaker)["ScalableTargets"]
+    assert target["ResourceId"] == "endpoint/checkout-eu/variant/main"
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 4)
+    [policy] = autoscaling.describe_scaling_policies(**of_sagemaker)["ScalingPolicies"]
+    advice = stack.result(execution)["recommendation"]["autoscaling"]
+    tracking = policy["TargetTrackingScalingPolicyConfiguration"]
+    assert tracking["TargetValue"] == advice["target_value"]
+    # It is the last thing before the message, which tells of it.
+    assert execution.states.index("CleanUp") < execution.states.index("ApplyAnswer")
+    [(_, text)] = stack.news()
+    assert "Applied:     checkout-eu follows its traffic at" in text
+    # Another night finds what is there already, and writes down what the first one has set.
+    again = stack.run("SizingStateMachine", a_request(apply=apply))
+    before = stack.result(again)["applied"]["before"]
+    assert (before["min_instances"], before["max_instances"]) == (2, 4)
+    assert [each["PolicyName"] for each in before["policies"]] == [policy["PolicyName"]]
+    autoscaling.deregister_scalable_target(
+        **of_sagemaker,
+        ResourceId=target["ResourceId"],
+        ScalableDimension="sagemaker:variant:DesiredInstanceCount",
+    )
+    sagemaker.delete_endpoint(EndpointName=name)
+    sagemaker.delete_endpoint_config(EndpointConfigName=name)
+    sagemaker.delete_model(ModelName=name)
+
+
+def test_an_endpoint_that_the_stack_may_not_change_is_refused_beforehand(
+    stack: StackUnderTest,
+) -> None:
+    apply = {"endpoint": "other", "min": 1, "max": 9}
+    execution = stack.run("SizingStateMachine", a_request(apply=apply))
+    assert (execution.status, execution.error) == ("FAILED", "InvalidRequest")
+    assert "apply.endpoint: other is none that the stack's parameter" in execution.cause
 
 
 def test_a_model_that_exists_is_used_and_left_alone(stack: StackUnderTest) -> None:
