@@ -40,6 +40,7 @@ from tests.faults.cases import (
 )
 from tests.statemachine.stack import (
     MODELS,
+    PRODUCTION,
     Datum,
     StackUnderTest,
     a_request,
@@ -55,8 +56,6 @@ _PATIENCE_SECONDS_OF_REAL_LOAD = 600.0
 _WAIT_SCALE_OF_REAL_LOAD = 0.2
 #: How often a throttled call is refused, or one that fails by the API's own fault is repeated.
 _PASSES_AFTER = {Fault.THROTTLED: 2, Fault.INTERNAL_ERROR: 1, Fault.ANSWER_LOST: 1}
-#: Before the names of endpoints that no sizing has made.
-_PRODUCTION = "production-"
 #: How a case's sizing, and all that it makes, is called.
 _CASE_NAME = re.compile(r"case-\d{3}|\b[0-9a-f]{12}\b")
 #: Looks at CloudWatch by then: after 5 s, and then 1.5 times as long each, but at most 30 s.
@@ -138,13 +137,7 @@ class FaultyStack:
             name: MODELS["model"] | dict(case.scenario.model) for name, case in self._cases.items()
         }
         real: dict[str, Any] = {"image": None, "wait_scale": _WAIT_SCALE_OF_REAL_LOAD}
-        options: dict[str, Any] = real if self._real_load else {}
-        options["parameters"] = {
-            "WritePackageMetadata": "true",
-            "ApplyEndpoints": (
-                f"arn:aws:sagemaker:{REGION}:{DEFAULT_ACCOUNT_ID}:endpoint/{_PRODUCTION}*"
-            ),
-        }
+        options = real if self._real_load else {}
         with stack_under_test(self._folder, models, on_call=self._on_call, **options) as self.stack:
             self.stack.alter_metrics = self._metrics
             self.stack.metrics_missing = self._real_load  # those of the endpoints are enough
@@ -368,7 +361,7 @@ class FaultyStack:
             names_["payloads"] = {"s3_uri": f"s3://{bucket}/{key}"}
         sagemaker = aws.client("sagemaker")
         if scenario.applies:
-            serving = in_production(sagemaker, f"{_PRODUCTION}{name}", instances=1, model=name)
+            serving = in_production(sagemaker, f"{PRODUCTION}{name}", instances=1, model=name)
             names_["apply"] = {"endpoint": serving, "what": scenario.applies, "min": 1, "max": 9}
         if scenario.model_by == "name":
             sagemaker.create_model(

@@ -42,6 +42,7 @@ from tests.second_judge.shims import LENT, NOT_COMPARED, PATCHED, SHIMS, TEST_SO
 from tests.second_judge.stories import (  # noqa: E402
     STORIES,
     Side,
+    an_applied_request,
     play,
     set_up_and_taken_down,
     subscribe,
@@ -104,9 +105,11 @@ def _judge(folder: Path, arguments: argparse.Namespace) -> int:
         with ministack(arguments.python, folder, **_lent_by(stack)) as url:
             deploy(arguments.sam, built, url)
             clock.says("sam deploy to MiniStack")
-            theirs = _on_ministack(stack, package, url)
+            side = _ministack(stack, package, url)
+            queue = subscribe(side)
+            theirs = [play(story, side, queue) for story in STORIES]
             clock.says("stories on MiniStack")
-            followed = readme.follow(url, _lent_by(stack), folder)
+            followed = readme.follow(side, url, _lent_by(stack), folder)
             clock.says("the README's commands")
         clock.says("end of MiniStack")
     clock.says("end")
@@ -133,7 +136,7 @@ def _on_the_embedded_aws(stack: StackUnderTest, package: str) -> Endings:
     return [play(story, side, queue) for story in STORIES]
 
 
-def _on_ministack(stack: StackUnderTest, package: str, url: str) -> Endings:
+def _ministack(stack: StackUnderTest, package: str, url: str) -> Side:
     session = boto3.session.Session(ACCOUNT, "local", region_name=REGION)
 
     def client(service: str) -> Any:
@@ -144,9 +147,7 @@ def _on_ministack(stack: StackUnderTest, package: str, url: str) -> Endings:
         return found
 
     stack.aws.tasks.environment["AWS_ENDPOINT_URL_S3"] = url  # where their spec.json is now
-    side = Side(client, stack, package, TEST_SOURCE, schedule)
-    queue = subscribe(side)
-    return [play(story, side, queue) for story in STORIES]
+    return Side(client, stack, package, TEST_SOURCE, schedule)
 
 
 def _lent_by(stack: StackUnderTest) -> dict[str, str]:
@@ -163,6 +164,7 @@ def _with_functions_as_on_lambda(functions: Functions, folder: Path) -> Endings:
         package = models.register_package(stack.aws.client("sagemaker"), "model")
         endings = _on_the_embedded_aws(stack, package)
         # What no story comes to.
+        stack.run("SizingStateMachine", an_applied_request(stack))
         stack.load_tests(**{".*": "failed"})
         stack.run("SizingStateMachine", a_request(use_history=False))
         set_up_and_taken_down(stack)

@@ -17,6 +17,7 @@ import jsonata
 
 from local.jsonata import QueryError, evaluate
 from local.stepfunctions import expressions
+from tests.second_judge.stories import an_applied_request
 from tests.statemachine.stack import StackUnderTest, a_request
 
 _TOOL: Final = Path(__file__).parents[2] / "tools" / "jsonata"
@@ -60,6 +61,9 @@ def let_things_go_wrong(stack: StackUnderTest) -> None:
         stack.run("SizingStateMachine", a_request(**changes))
         stack.wait_for_all("CleanUpStateMachine")
 
+    stack.run("SizingStateMachine", an_applied_request(stack))
+    with denied("lambda", "Invoke", "apply-answer"):
+        stack.run("SizingStateMachine", an_applied_request(stack))
     stack.load_tests(baseline="failed")
     with denied("lambda", "Invoke", "read-reason"), denied("sns", "Publish"):
         size()

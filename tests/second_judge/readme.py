@@ -6,11 +6,13 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from tests.second_judge.ministack import ROOT, SecondJudgeError, environment_of
+from tests.second_judge.stories import Side, leave_metrics
 from tests.statemachine.stack import a_request
 
 #: As many as it may take.
@@ -33,11 +35,14 @@ def commands(readme: str) -> list[list[str]]:
     return [line for line in lines if line]
 
 
-def follow(url: str, lent: Mapping[str, str], folder: Path) -> dict[str, tuple[int, str]]:
+def follow(
+    side: Side, url: str, lent: Mapping[str, str], folder: Path
+) -> dict[str, tuple[int, str]]:
     """Run what the README says after the deployment, which the real SAM CLI has done.
 
     Args:
-        url: MiniStack's.
+        side: MiniStack.
+        url: Its.
         lent: The environment by which services are found that MiniStack lacks.
         folder: For the request.
 
@@ -54,16 +59,24 @@ def follow(url: str, lent: Mapping[str, str], folder: Path) -> dict[str, tuple[i
         raise SecondJudgeError(f"README.md: {[shlex.join(each) for each in ours]}")
     (folder / "request.json").write_text(json.dumps(a_request(use_history=False)))
     environment = {**environment_of(url), **lent, "PYTHONPATH": str(ROOT / "cli")}
+    measured = {each["executionArn"] for each in side.executions("load-test")}
     ended = {}
     for _, *arguments in ours:
-        done = subprocess.run(
-            [sys.executable, "-m", "endpoint_sizer", *arguments],
-            cwd=folder,
-            env=environment,
-            text=True,
-            capture_output=True,
-            timeout=_PATIENCE_SECONDS,
-            check=False,
-        )
-        ended[shlex.join(arguments)] = (done.returncode, done.stdout + done.stderr)
+        with (
+            (folder / "said.txt").open("w+") as said,
+            subprocess.Popen(
+                [sys.executable, "-m", "endpoint_sizer", *arguments],
+                cwd=folder,
+                env=environment,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+            ) as process,
+        ):
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+            while process.poll() is None and time.monotonic() < deadline:
+                leave_metrics(side, measured)
+                time.sleep(0.1)
+            process.kill()  # one that has ended does not mind
+            said.seek(0)
+            ended[shlex.join(arguments)] = (process.wait(), said.read())
     return ended

@@ -11,7 +11,13 @@ from itertools import pairwise
 from typing import Any, Final
 
 from tests.second_judge.shims import OF_A_RULE
-from tests.statemachine.stack import StackUnderTest, a_request, all_states
+from tests.statemachine.stack import (
+    PRODUCTION,
+    StackUnderTest,
+    a_request,
+    all_states,
+    in_production,
+)
 
 MACHINES: Final = ("nightly", "sizing", "probe", "load-test", "clean-up")
 _PROFILE: Final = {key: value for key, value in a_request().items() if key != "model"}
@@ -176,7 +182,7 @@ def play(story: Story, side: Side, queue: str) -> dict[str, list[str]]:
 def _wait(story: Story, side: Side, before: set[str]) -> dict[str, list[dict[str, Any]]]:
     deadline = time.monotonic() + _STORY_SECONDS
     quiet_since = None
-    measured: set[str] = set()
+    measured = set(before)
     while True:
         now = time.monotonic()
         found = {
@@ -185,19 +191,36 @@ def _wait(story: Story, side: Side, before: set[str]) -> dict[str, list[dict[str
             ]
             for machine in MACHINES
         }
-        for load_test in found["load-test"]:
-            if not side.is_embedded and load_test["executionArn"] not in measured:
-                measured.add(load_test["executionArn"])
-                given = side.client("stepfunctions").describe_execution(
-                    executionArn=load_test["executionArn"]
-                )["input"]
-                side.stack.leave_metrics(json.loads(given))
+        leave_metrics(side, measured)
         running = any(each["status"] == "RUNNING" for many in found.values() for each in many)
         enough = all(len(found[machine]) >= n for machine, n in story.executions.items())
         quiet_since = None if running or not enough else quiet_since or now
         if (quiet_since and now - quiet_since > _QUIET_SECONDS) or now > deadline:
             return found
         time.sleep(0.1)
+
+
+def an_applied_request(stack: StackUnderTest) -> dict[str, Any]:
+    """A request whose answer goes to an endpoint in production, made if it is not there."""
+    sagemaker, name = stack.aws.client("sagemaker"), f"{PRODUCTION}endpoint"
+    if not sagemaker.list_endpoints(NameContains=name)["Endpoints"]:
+        in_production(sagemaker, name, instances=1)
+    return a_request(apply={"endpoint": name, "min": 1, "max": 9})
+
+
+def leave_metrics(side: Side, measured: set[str]) -> None:
+    """Let load tests that have begun leave metrics, where they don't by themselves.
+
+    Args:
+        side: Where they run.
+        measured: Those that have; these are added.
+    """
+    for load_test in () if side.is_embedded else side.executions("load-test"):
+        arn = load_test["executionArn"]
+        if arn not in measured:
+            measured.add(arn)
+            given = side.client("stepfunctions").describe_execution(executionArn=arn)["input"]
+            side.stack.leave_metrics(json.loads(given))
 
 
 def _told_of(side: Side, execution: Mapping[str, Any]) -> str:

@@ -41,6 +41,8 @@ MACHINES_OF_A_SIZING = (
     "CleanUpStateMachine",
 )
 _REGISTRY = f"{DEFAULT_ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com"
+#: Before the names of endpoints that no sizing has made, and that the stack may change.
+PRODUCTION = "production-"
 VCPUS = 4  # of ml.m5.xlarge and ml.c5.xlarge
 MODELS: dict[str, dict[str, Any]] = {
     "model": {"cpu_ms": 1, "startup_seconds": 0.05},
@@ -509,7 +511,12 @@ def stack_under_test(
     usual = {
         "wait_scale": WAIT_SCALE,
         "image": image,
-        "parameters": {"WritePackageMetadata": "true"},
+        "parameters": {
+            "WritePackageMetadata": "true",
+            "ApplyEndpoints": (
+                f"arn:aws:sagemaker:{REGION}:{DEFAULT_ACCOUNT_ID}:endpoint/{PRODUCTION}*"
+            ),
+        },
         # The made-up load tests are of that time, and what they leave must not be too old.
         "metrics_clock": lambda: stub_task.LONG_AGO,
     }

@@ -16,15 +16,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from moto.awslambda.models import LambdaFunction
-from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from aws import instance_types
 from local import events, models
-from local.clients import REGION
 from local.stepfunctions import expressions
 from sizing.clean_up import lock
 from sizing.clean_up.names import sizing_id
 from tests.statemachine.stack import (
+    PRODUCTION,
     StackUnderTest,
     a_request,
     all_states,
@@ -39,11 +38,7 @@ PROFILES_PATH = "/endpoint-sizer/profiles"
 
 @pytest.fixture(scope="module")
 def whole_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackUnderTest]:
-    parameters = {
-        "WritePackageMetadata": "true",
-        "ApplyEndpoints": f"arn:aws:sagemaker:{REGION}:{DEFAULT_ACCOUNT_ID}:endpoint/checkout-*",
-    }
-    with stack_under_test(tmp_path_factory.mktemp("stack"), parameters=parameters) as running:
+    with stack_under_test(tmp_path_factory.mktemp("stack")) as running:
         yield running
 
 
@@ -126,14 +121,14 @@ def test_a_dry_run_creates_nothing(stack: StackUnderTest) -> None:
 def test_an_answer_is_applied_to_production(stack: StackUnderTest) -> None:
     sagemaker = stack.aws.client("sagemaker")
     autoscaling = stack.aws.client("application-autoscaling")
-    name = in_production(sagemaker, "checkout-eu", instances=1)
+    name = in_production(sagemaker, f"{PRODUCTION}eu", instances=1)
     apply = {"endpoint": name, "what": "autoscaling", "min": 1, "max": 9}
     execution = stack.run("SizingStateMachine", a_request(apply=apply))
     assert execution.output["status"] == "SIZED"
     assert (execution.output["applied"], execution.output["applied_to"]) == (True, name)
     of_sagemaker = {"ServiceNamespace": "sagemaker"}
     [target] = autoscaling.describe_scalable_targets(**of_sagemaker)["ScalableTargets"]
-    assert target["ResourceId"] == "endpoint/checkout-eu/variant/main"
+    assert target["ResourceId"] == f"endpoint/{name}/variant/main"
     assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 4)
     [policy] = autoscaling.describe_scaling_policies(**of_sagemaker)["ScalingPolicies"]
     advice = stack.result(execution)["recommendation"]["autoscaling"]
@@ -142,7 +137,7 @@ def test_an_answer_is_applied_to_production(stack: StackUnderTest) -> None:
     # It is the last thing before the message, which tells of it.
     assert execution.states.index("CleanUp") < execution.states.index("ApplyAnswer")
     [(_, text)] = stack.news()
-    assert "Applied:     checkout-eu follows its traffic at" in text
+    assert f"Applied:     {name} follows its traffic at" in text
     # Another night finds what is there already, and writes down what the first one has set.
     again = stack.run("SizingStateMachine", a_request(apply=apply))
     before = stack.result(again)["applied"]["before"]
