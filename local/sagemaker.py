@@ -7,6 +7,7 @@ endpoint in progress refuses changes, and one that can't start ends in Failed, a
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -236,6 +237,7 @@ def _create_endpoint(
             )
         endpoint = _create_endpoint_of_moto(backend, endpoint_name, endpoint_config_name, tags)
         endpoint.endpoint_status = "Creating"
+        endpoint.production_variants[0]["DeployedImages"] = _deployed_images(model)
     try:
         endpoints.create(endpoint_name, variant, model, period)
     except EndpointServerError as error:
@@ -322,6 +324,19 @@ def _refresh(endpoints: Endpoints, endpoint: Any) -> None:
     endpoint.failure_reason = state.failure_reason
     [variant] = endpoint.production_variants
     variant["CurrentInstanceCount"] = state.instance_count
+
+
+def _deployed_images(model: Any) -> list[dict[str, str]]:
+    """What SageMaker made of images: their digests, here ones of the names alone."""
+    found = []
+    for container in [model.primary_container or {}, *(model.containers or [])]:
+        if image := container.get("Image"):
+            name, _, digest = image.partition("@")
+            repository = name.rpartition(":")[0] or name
+            digest = digest or f"sha256:{hashlib.sha256(image.encode()).hexdigest()}"
+            resolved = f"{repository}@{digest}"
+            found.append({"SpecifiedImage": image, "ResolvedImage": resolved})
+    return found
 
 
 def _processors(instance_type: str) -> Processors:

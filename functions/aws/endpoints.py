@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -90,8 +91,21 @@ def delete(endpoint_name: str) -> None:
             raise
 
 
-def change_from(endpoint_name: str, instance_count: int) -> str | None:
-    """How an endpoint differs from the one that was load-tested; None if it does not.
+@dataclass(frozen=True, slots=True)
+class LoadTested:
+    """An endpoint after a load test.
+
+    Args:
+        changed: How it differs from the one that was load-tested; None if it does not.
+        image_digest: Of the container that SageMaker has deployed; None if it does not say.
+    """
+
+    changed: str | None
+    image_digest: str | None
+
+
+def after_load_test(endpoint_name: str, instance_count: int) -> LoadTested:
+    """An endpoint after a load test.
 
     Args:
         endpoint_name: The endpoint; it has one variant.
@@ -101,9 +115,13 @@ def change_from(endpoint_name: str, instance_count: int) -> str | None:
         botocore.exceptions.ClientError: It does not exist any more.
     """
     endpoint = client("sagemaker").describe_endpoint(EndpointName=endpoint_name)
-    if endpoint["EndpointStatus"] != "InService":
-        return f"the endpoint became {endpoint['EndpointStatus']}"
-    count = endpoint["ProductionVariants"][0].get("CurrentInstanceCount", instance_count)
-    if count != instance_count:
-        return f"the instance count changed: {count} instances, {instance_count} before"
-    return None
+    status, [variant, *_] = endpoint["EndpointStatus"], endpoint["ProductionVariants"]
+    count = variant.get("CurrentInstanceCount", instance_count)
+    changed = None
+    if status != "InService":
+        changed = f"the endpoint became {status}"
+    elif count != instance_count:
+        changed = f"the instance count changed: {count} instances, {instance_count} before"
+    images = [each.get("ResolvedImage", "") for each in variant.get("DeployedImages", ())]
+    digest = images[0].partition("@")[2] if len(images) == 1 else ""
+    return LoadTested(changed, digest or None)

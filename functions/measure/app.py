@@ -62,7 +62,8 @@ def handler(event: MeasureEvent, _context: LambdaContext) -> dict[str, Any]:
         raise LoadTestFailed(f"{error.name}: {error.message}" if error else "no reason given")
 
     waited_seconds = time.time() - result.finished_at
-    observations = _observations(event, result, waited_seconds)
+    endpoint = endpoints.after_load_test(event.endpoint_name, event.plan.instance_count)
+    observations = _observations(event, result, waited_seconds, endpoint.changed)
     record = verdict.judge(
         event.sizing,
         LoadTestRecord(
@@ -79,6 +80,7 @@ def handler(event: MeasureEvent, _context: LambdaContext) -> dict[str, Any]:
             started_at=event.started_epoch,
             finished_at=time.time(),
             files=f"s3://{event.bucket}/{event.prefix}",
+            image_digest=endpoint.image_digest,
         ),
     )
     publish("MetricsDelay", waited_seconds, MetricUnit.Seconds)
@@ -95,11 +97,10 @@ def handler(event: MeasureEvent, _context: LambdaContext) -> dict[str, Any]:
 
 
 def _observations(
-    event: MeasureEvent, result: LocustResult, waited_seconds: float
+    event: MeasureEvent, result: LocustResult, waited_seconds: float, changed: str | None
 ) -> tuple[Observation, ...]:
     facts = event.sizing.facts(event.plan.instance_type)
     period = measured_by(event.plan, event.sizing.request.measurement).metric_period_seconds
-    changed = endpoints.change_from(event.endpoint_name, event.plan.instance_count)
     observations, unseen = [], list[str]()
     for step in result.steps:
         window = step.window

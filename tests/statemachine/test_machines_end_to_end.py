@@ -6,6 +6,7 @@ After each test nothing of a sizing is left. The last test shows that every stat
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -63,6 +64,8 @@ def test_a_sizing_finds_the_count_and_leaves_nothing(stack: StackUnderTest) -> N
     result = stack.result(execution)
     assert result["recommendation"]["instance_count"] == 2
     assert result["recommendation"]["utilization_percent"] == pytest.approx(65)
+    # Named by a tag, it is the image that SageMaker has made of it.
+    assert re.fullmatch("sha256:[0-9a-f]{64}", result["model"]["image_digest"])
     assert result["recommendation"]["in_band"]
     assert subjects(stack.news(), r"^SIZED: 2 x ml\.m5\.xlarge")
     assert execution.states[-1] == "SizingFinished"

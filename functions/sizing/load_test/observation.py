@@ -215,6 +215,8 @@ class LoadTestRecord(_Frozen):
     cause: str | None = None
     #: Where the load test's files are: s3://bucket/prefix.
     files: str = ""
+    #: Of the container that SageMaker deployed, ``sha256:...``; None if it does not say.
+    image_digest: str | None = None
 
     @field_validator("cause")
     @classmethod

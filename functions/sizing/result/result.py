@@ -274,6 +274,7 @@ def build_result(
         history: All load tests, in the order they ran.
     """
     answer, winner = ending.answer, _winner(ending.answer)
+    sizing = sizing and _as_deployed(sizing, history)
     failure = ending.failure or _contradiction(answer, winner, ending.dry_run)
     if failure is not None and execution.local:
         failure = on_this_machine(failure)
@@ -325,6 +326,14 @@ def _request(sizing: Sizing) -> dict[str, Any]:
         asked = sizing.data_capture.model_dump(mode="json", exclude_none=True)
         request["payloads"]["data_capture"] = asked
     return request
+
+
+def _as_deployed(sizing: Sizing, history: Sequence[LoadTestRecord]) -> Sizing:
+    """With the digests that SageMaker made of tags, as far as load tests met them."""
+    seen = {each.instance_type: each.image_digest for each in history if each.image_digest}
+    digests = {**seen, **sizing.model.image_digests}
+    model = sizing.model.model_copy(update={"image_digests": digests})
+    return sizing.model_copy(update={"model": model})
 
 
 def _model(sizing: Sizing | None, winner: CandidateOutcome | None) -> ModelFacts | None:

@@ -32,6 +32,7 @@ class LoadTest:
         self.aws = aws
         self.cloudwatch = CloudWatch()
         self.endpoint = {"EndpointStatus": "InService", "CurrentInstanceCount": 8}
+        self.images: list[str] = []
         self.requests = answered("cloudwatch", "GetMetricData", self._metrics)
         answered("sagemaker", "DescribeEndpoint", self._endpoint)
         self.file: dict[str, Any] = {
@@ -56,6 +57,7 @@ class LoadTest:
         variant = {
             "VariantName": "AllTraffic",
             "CurrentInstanceCount": self.endpoint["CurrentInstanceCount"],
+            "DeployedImages": [{"ResolvedImage": each} for each in self.images],
         }
         return {
             "EndpointStatus": self.endpoint["EndpointStatus"],
@@ -248,3 +250,19 @@ def test_a_long_load_test_is_measured_by_minutes(load_test: LoadTest) -> None:
     }
     assert asked == {60}
     assert [each.samples for each in record.observations] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    "images, digest",
+    [
+        ([], None),
+        (["1.dkr.ecr.us-east-1.amazonaws.com/model@sha256:5e"], "sha256:5e"),
+        (["1.dkr.ecr.us-east-1.amazonaws.com/model:1"], None),
+        (["one@sha256:5e", "two@sha256:6f"], None),  # of a pipeline, which is no single image
+    ],
+)
+def test_the_image_is_the_one_that_was_deployed(
+    load_test: LoadTest, images: list[str], digest: str | None
+) -> None:
+    load_test.images = images
+    assert load_test.measure().image_digest == digest

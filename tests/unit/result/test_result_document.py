@@ -312,3 +312,23 @@ def test_the_documentation_names_every_field(model: type[BaseModel]) -> None:
 def test_the_documentation_names_no_field_that_is_not_there(model: type[BaseModel]) -> None:
     named = documented(model)
     assert sorted(named) == sorted(set(named) & set(fields(model)))
+
+
+def test_a_digest_that_load_tests_met_stands_for_a_tag() -> None:
+    made = sample_sizings.sized()
+    assert made.sizing is not None
+    met = [each.model_copy(update={"image_digest": "sha256:met"}) for each in made.history]
+
+    def digest(known: dict[str, str]) -> str | None:
+        model = made.sizing.model.model_copy(update={"image_digests": known})
+        sizing = made.sizing.model_copy(update={"model": model})
+        document = build_result(
+            Execution("3f2a9c1b7d4e", finished_at=1.0), Ending(answer=made.answer), sizing, met
+        )
+        result = Result.model_validate(document)
+        assert result.model is not None
+        assert result.candidates[0].image_digest == result.model.image_digest
+        return result.model.image_digest
+
+    assert digest({}) == "sha256:met"
+    assert digest({"ml.m5.12xlarge": "sha256:asked"}) == "sha256:asked"
