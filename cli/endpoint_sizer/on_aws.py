@@ -90,18 +90,21 @@ def follow(
     """
     follower = Follower(stack, arn, progress) if progress is not None else None
     heard = time.monotonic()
+    ended = None
     while True:
         try:
             execution = sizings.describe(stack, arn)
             heard = time.monotonic()
             if execution["status"] != sizings.RUNNING:
-                return sizings.ended(stack, execution)
+                ended = sizings.ended(stack, execution)
         except (BotoCoreError, ClientError) as error:
             if _is_for_good(error) or time.monotonic() - heard > _PATIENCE_SECONDS:
                 raise Failed(f"{error}; {goes_on(arn)}") from error
         if follower is not None:
-            follower.look()
+            follower.look()  # the last time at what happened before the end
         update()
+        if ended is not None:
+            return ended
         time.sleep(_LOOK_SECONDS)
 
 

@@ -92,7 +92,7 @@ def _apply(result: Result, begin: Callable[[Applied], None]) -> Applied:
     try:
         running = scaling.read(asked.endpoint, asked.variant)
         before = before or running.scaling
-        update = apply.update(asked, answer, running)
+        update = apply.update(asked, answer, running, before)
         if isinstance(update, str):
             return ended(update)
         begin(ended(_UNDER_WAY))

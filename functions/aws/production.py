@@ -263,10 +263,11 @@ def variant_of(field: str, endpoint: str, name: str | None) -> Variant:
     """
     beside = f"{field.rpartition('.')[0]}.variant"
     try:
-        every, _ = variants([endpoint])
+        described = _described(endpoint)
+        every = [*_variants(*described, _scaled())] if described is not None else []
     except ClientError as error:
         if is_transient(error):
-            raise
+            raise  # the state machine is more patient than the audit's user
         raise may_not_be_read(field, endpoint, error) from None
     names = [each.name for each in every]
     if not every:

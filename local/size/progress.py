@@ -33,6 +33,7 @@ STATES: Final = {
     "PlanLoadTest": "planning",
     "RecordResult": "writing result and report",
     "CleanUp": "removing everything",
+    "ApplyAnswer": "applying the answer",
     "Tell": "telling",
 }
 

@@ -42,7 +42,6 @@ from tests.second_judge.shims import LENT, NOT_COMPARED, PATCHED, SHIMS, TEST_SO
 from tests.second_judge.stories import (  # noqa: E402
     STORIES,
     Side,
-    an_applied_request,
     play,
     set_up_and_taken_down,
     subscribe,
@@ -51,6 +50,7 @@ from tests.statemachine.stack import (  # noqa: E402
     WAIT_SCALE,
     StackUnderTest,
     a_request,
+    an_applied_request,
     stack_under_test,
 )
 

@@ -17,8 +17,7 @@ import jsonata
 
 from local.jsonata import QueryError, evaluate
 from local.stepfunctions import expressions
-from tests.second_judge.stories import an_applied_request
-from tests.statemachine.stack import StackUnderTest, a_request
+from tests.statemachine.stack import StackUnderTest, a_request, an_applied_request
 
 _TOOL: Final = Path(__file__).parents[2] / "tools" / "jsonata"
 #: The clock of both stands still, as there: $now() and $millis().

@@ -11,13 +11,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from tests.second_judge.shims import OF_A_RULE
-from tests.statemachine.stack import (
-    PRODUCTION,
-    StackUnderTest,
-    a_request,
-    all_states,
-    in_production,
-)
+from tests.statemachine.stack import StackUnderTest, a_request, all_states
 
 MACHINES: Final = ("nightly", "sizing", "probe", "load-test", "clean-up")
 _PROFILE: Final = {key: value for key, value in a_request().items() if key != "model"}
@@ -198,14 +192,6 @@ def _wait(story: Story, side: Side, before: set[str]) -> dict[str, list[dict[str
         if (quiet_since and now - quiet_since > _QUIET_SECONDS) or now > deadline:
             return found
         time.sleep(0.1)
-
-
-def an_applied_request(stack: StackUnderTest) -> dict[str, Any]:
-    """A request whose answer goes to an endpoint in production, made if it is not there."""
-    sagemaker, name = stack.aws.client("sagemaker"), f"{PRODUCTION}endpoint"
-    if not sagemaker.list_endpoints(NameContains=name)["Endpoints"]:
-        in_production(sagemaker, name, instances=1)
-    return a_request(apply={"endpoint": name, "min": 1, "max": 9})
 
 
 def leave_metrics(side: Side, measured: set[str]) -> None:

@@ -479,6 +479,14 @@ def in_production(
     return name
 
 
+def an_applied_request(stack: StackUnderTest) -> dict[str, Any]:
+    """A request whose answer goes to an endpoint in production, made if it is not there."""
+    sagemaker, name = stack.aws.client("sagemaker"), f"{PRODUCTION}endpoint"
+    if not sagemaker.list_endpoints(NameContains=name)["Endpoints"]:
+        in_production(sagemaker, name, instances=1)
+    return a_request(apply={"endpoint": name, "min": 1, "max": 9})
+
+
 def events_name(service: str) -> str:
     """What botocore calls a service in the names of its events."""
     return {"stepfunctions": "sfn", "events": "eventbridge"}.get(service, service)

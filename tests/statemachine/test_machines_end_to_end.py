@@ -28,6 +28,7 @@ from tests.statemachine.stack import (
     StackUnderTest,
     a_request,
     all_states,
+    an_applied_request,
     in_production,
     stack_under_test,
     subjects,
@@ -88,9 +89,10 @@ def test_every_function_can_be_called_twice(
         return second
 
     monkeypatch.setattr(LambdaFunction, "_invoke_lambda", twice)
-    execution = stack.run("SizingStateMachine", a_request())
+    execution = stack.run("SizingStateMachine", an_applied_request(stack))
     assert execution.output["status"] == "SIZED", execution.cause
     assert stack.result(execution)["recommendation"]["instance_count"] == 2
+    assert stack.result(execution)["applied"]["before"]["instance_count"] == 1
     # One is called only where something went wrong, one by nightly runs, one by CloudFormation.
     assert len(answers) == len(stack.aws.stack.functions()) - 3
     for name, pairs in answers.items():

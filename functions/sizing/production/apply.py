@@ -108,38 +108,45 @@ def why_not(asked: Apply, answer: Answered) -> str | None:
     return None
 
 
-def update(asked: Apply, answer: Answered, running: Running) -> Update | str:
+def update(
+    asked: Apply, answer: Answered, running: Running, before: Scaling | None = None
+) -> Update | str:
     """What an answer that may be applied changes of a variant; a sentence if that is nothing.
 
     Args:
         asked: What the request says.
         answer: One that ``why_not`` has nothing against.
         running: The variant as it runs now.
+        before: As it was before an earlier call of the same sizing; None if there was none.
     """
     if running.instance_type != answer.instance_type:
         return (
             f"{running.endpoint} runs {running.instance_type}, the answer is of "
             f"{answer.instance_type}: another type needs another endpoint configuration"
         )
-    return _count(answer, running) if asked.what == "count" else _scaled(asked, answer, running)
+    if asked.what == "autoscaling":
+        return _scaled(asked, answer, running)
+    return _count(answer, running, before or running.scaling)
 
 
-def _count(answer: Answered, running: Running) -> Update | str:
+def _count(answer: Answered, running: Running, before: Scaling) -> Update | str:
     now = running.scaling
     if now.max_instances is not None:
         return (
             f"{running.endpoint} is scaled by a policy, which would undo a count: "
             'apply.what "autoscaling" changes that'
         )
+    reason = f"{running.endpoint} has {answer.instance_count} instances"
+    if before.instance_count != answer.instance_count:
+        reason = (
+            f"{running.endpoint} is scaled from {before.instance_count} to "
+            f"{answer.instance_count} instances"
+        )
     if now.instance_count == answer.instance_count:
-        return Update(f"{running.endpoint} has {answer.instance_count} instances")
+        return Update(reason)
     if running.status != _IN_SERVICE:
         return f"{running.endpoint} is {running.status}, and takes no change"
-    return Update(
-        f"{running.endpoint} is scaled from {now.instance_count} to {answer.instance_count} "
-        "instances",
-        instance_count=answer.instance_count,
-    )
+    return Update(reason, instance_count=answer.instance_count)
 
 
 def _scaled(asked: Apply, answer: Answered, running: Running) -> Update | str:

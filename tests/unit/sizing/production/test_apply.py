@@ -95,10 +95,14 @@ def test_what_runs_may_be_none_to_change(running: Running, what: str, said: str)
 
 def test_the_count_is_changed_once() -> None:
     found = apply.update(asked(), ANSWER, RUNNING)
+    assert isinstance(found, apply.Update)
     assert found == apply.Update("checkout is scaled from 5 to 8 instances", instance_count=8)
     # A call whose answer was lost is made again, while the endpoint is at it.
     busy = replace(RUNNING, status="Updating", scaling=Scaling(instance_count=8))
     assert apply.update(asked(), ANSWER, busy) == apply.Update("checkout has 8 instances")
+    assert apply.update(asked(), ANSWER, busy, RUNNING.scaling) == replace(
+        found, instance_count=None
+    )
 
 
 def test_a_policy_stays_within_the_bounds_and_takes_the_place_of_its_like() -> None:
