@@ -400,7 +400,9 @@ class Limits(_Strict):
 class Measurement(_Strict):
     """How long each step is held, and how often SageMaker publishes its metrics, seconds."""
 
-    metric_period_seconds: int = 10
+    metric_period_seconds: Annotated[
+        int, Field(json_schema_extra={"enum": [*METRIC_PERIODS_SECONDS]})
+    ] = 10
     steady_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
     settle_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
 
