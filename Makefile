@@ -107,6 +107,12 @@ $(VENV)/.browser: requirements/browser.txt $(VENV)/.test
 browser: $(VENV)/.browser ## look at the report in Chromium, where there is one
 	@exec $(VENV)/bin/python -m pytest -m browser $(ARGS)
 
+.PHONY: screenshots
+screenshots: $(VENV)/.local ## take the README's picture anew, of a demo that is run for it
+	@rm -rf out/screenshots
+	@$(VENV)/bin/endpoint-sizer demo --out out/screenshots
+	@tools/screenshot out/screenshots/report.html
+
 .PHONY: faults faults-fast
 faults-fast: $(VENV)/.test ## some faults of each kind, in machines, functions and load generators
 	@exec $(VENV)/bin/python -m pytest -m faults $(ARGS)
