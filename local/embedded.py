@@ -33,6 +33,7 @@ from local import (
     in_process,
     lambda_,
     quotas,
+    s3,
     sagemaker,
     stacks,
     stepfunctions,
@@ -205,6 +206,7 @@ class EmbeddedAws(AbstractContextManager["EmbeddedAws"]):
         yield from cloudwatch.patches(self.metrics)
         yield from dynamodb.patches()
         yield from events.patches()
+        yield from s3.patches()
         yield from quotas.patches(self.quotas)
         yield from stacks.patches(self.stack)
 

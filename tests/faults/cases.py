@@ -427,8 +427,8 @@ OF_CALLS: Mapping[FunctionCall, tuple[str, str | None]] = {
     FunctionCall("acquire-lock", "stepfunctions DescribeExecution"): ("AwsUnavailable", "Locked"),
 }
 #: What a sizing does without: prices and quotas have a table or a note, addresses mostly suffice,
-#: history and report are missed, what costs money is removed later, and a load test ends by either
-#: of two calls.
+#: history and report are missed, what costs money is removed later, captured requests are deleted
+#: with the results, and a load test ends by either of two calls.
 DONE_WITHOUT = frozenset(
     {
         FunctionCall("resolve-request", "pricing GetProducts"),
@@ -449,6 +449,7 @@ DONE_WITHOUT = frozenset(
         FunctionCall("remove-leftovers", "sagemaker DescribeEndpoint"),
         FunctionCall("remove-leftovers", "stepfunctions StopExecution"),
         FunctionCall("remove-leftovers", "ecs StopTask"),
+        FunctionCall("remove-leftovers", "s3 ListObjectVersions ?versions"),
     }
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from moto.s3.models import FakeKey
 
 from local import events
 from local.ecs import Task
@@ -330,3 +332,22 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_looking_at_versions_keeps_no_copies_of_all_objects(stack: StackUnderTest) -> None:
+    """Each clean-up looks; a stack that lives for a night would fill the memory."""
+    client = stack.aws.client("s3")
+    client.create_bucket(Bucket="versions")
+    client.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    for content in (b"first", b"second one"):
+        client.put_object(Bucket="versions", Key="one", Body=content)
+    client.put_object(Bucket="versions", Key="other", Body=b"x")
+    made = len(FakeKey.instances_tracked)
+    for _ in range(3):
+        found = client.list_object_versions(Bucket="versions", Prefix="one")["Versions"]
+    assert len(FakeKey.instances_tracked) == made
+    assert [(each["Size"], each["IsLatest"]) for each in found] == [(10, True), (5, False)]
+    assert found[0]["ETag"] == f'"{hashlib.md5(b"second one").hexdigest()}"'
+    client.delete_object(Bucket="versions", Key="one", VersionId=found[0]["VersionId"])
+    assert client.get_object(Bucket="versions", Key="one")["Body"].read() == b"first"
+    assert client.get_object(Bucket="versions", Key="other")["Body"].read() == b"x"
