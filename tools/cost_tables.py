@@ -17,7 +17,7 @@ from sizing.catalogue.instance import InstanceFacts
 from sizing.load_test import cost
 from sizing.load_test.fleet import LEADER_VCPUS, plan_fleet
 from sizing.load_test.plan import LoadTestPlan, Purpose, Step
-from sizing.request.request import parse_request
+from sizing.request.request import Load, parse_request
 from sizing.request.sizing import Sizing
 from sizing.search.search import baseline
 
@@ -49,7 +49,7 @@ def method_case() -> list[tuple[str, float]]:
     sizing = _sizing(json.loads(METHOD.read_text("utf-8")))
     (facts,) = sizing.candidates
     first = baseline(sizing, facts)
-    fleet = plan_fleet(sizing.request, sizing.request.target.tps)
+    fleet = plan_fleet(sizing.request.load, sizing.body_bytes, sizing.request.target.tps)
     steps = (Step(offered_tps=1000), Step(offered_tps=BESIDE_TPS))
     second = LoadTestPlan(
         instance_type=facts.instance_type,
@@ -117,15 +117,7 @@ def load_generators() -> list[tuple[int, int, int, int, int, float]]:
     """Rate, workers, vCPUs of each, tasks, all vCPUs, USD an hour, for payloads of a kilobyte."""
     rows = []
     for tps in RATES:
-        request = parse_request(
-            {
-                "model": {"model_name": "any"},
-                "instance_types": ["ml.m5.12xlarge"],
-                "payloads": {"inline": [{"body": "x" * 1024}]},
-                "target": {"tps": tps},
-            }
-        )
-        fleet = plan_fleet(request, tps)
+        fleet = plan_fleet(Load(), 1_024, tps)
         vcpus = fleet.workers * fleet.worker_vcpus + LEADER_VCPUS
         hourly = cost.fargate_cost(fleet.workers, fleet.worker_vcpus, 3600)
         rows.append((tps, fleet.workers, fleet.worker_vcpus, fleet.workers + 1, vcpus, hourly))

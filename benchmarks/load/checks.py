@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,19 +195,16 @@ def _who_is_slow(directory: Path) -> Iterator[Check]:
         )
 
 
-class _busy_core:  # noqa: N801 - read as a statement: with _busy_core()
+@contextmanager
+def _busy_core() -> Iterator[int]:
     """Keeps the last core busy; gives its number."""
-
-    def __enter__(self) -> int:
-        core = max(os.sched_getaffinity(0))
-        self._process = subprocess.Popen(
-            ["taskset", "-c", str(core), sys.executable, "-c", "while True: pass"]
-        )
-        return core
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+    core = max(os.sched_getaffinity(0))
+    pinned = ["taskset", "-c", str(core), sys.executable, "-c", "while True: pass"]
+    with subprocess.Popen(pinned) as process:
+        try:
+            yield core
+        finally:
+            process.kill()
 
 
 # --- Losses -------------------------------------------------------------------------------------

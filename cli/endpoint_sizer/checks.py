@@ -22,6 +22,7 @@ from sizing.load_test.quota import (
     UnknownQuota,
     endpoint_usage,
 )
+from sizing.request.payloads import mean_body_bytes
 from sizing.request.request import Request
 
 #: Zones with Fargate, of regions where some have none, and zones where it has no ARM64, as of
@@ -31,6 +32,8 @@ WITH_FARGATE: Final = {
     "us-west-1": {"usw1-az1", "usw1-az3"},
 }
 WITHOUT_ARM64: Final = {"use1-az3"}
+#: Of bodies that are not looked at here.
+_ASSUMED_BODY_BYTES: Final = 10_000.0
 
 
 class Verdict(StrEnum):
@@ -152,7 +155,9 @@ def _fleet(request: Request | None) -> tuple[int, int]:
     """Workers of a load test at the target, and vCPUs of each; one where it is not known yet."""
     if request is None or request.target.given_tps is None:
         return 1, 1
-    fleet = plan_fleet(request, request.target.tps)
+    inline = request.payloads.inline
+    size = mean_body_bytes(inline) if inline else _ASSUMED_BODY_BYTES
+    fleet = plan_fleet(request.load, size, request.target.tps)
     return fleet.workers, fleet.worker_vcpus
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from random import Random
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -18,24 +17,15 @@ from aws.clients import client
 from aws.production import may_not_be_read
 from aws.s3_documents import split_uri
 from sizing.errors import InvalidRequest
-from sizing.production.captures import Sampler, lines
+from sizing.production.captures import CaptureFile, Sampler, chosen, lines
 from sizing.request.request import DataCapture, Payload
 from sizing.request.sizing import CapturedPayloads
 
 _FIELD: Final = "payloads.data_capture"
-#: Read of all files together: a random choice of them, where there are more.
-_MOST_BYTES: Final = 1 << 30
 #: So that the function, which has ten minutes, ends by itself.
 _MOST_SECONDS: Final = 300.0
 _CHUNK_BYTES: Final = 1 << 20
 _DAY_SECONDS: Final = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    bucket: str
-    key: str
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +53,12 @@ def read(asked: DataCapture, account: str, now: float) -> Captured:
         InvalidRequest: The endpoint captures nothing, the files can't be read, or hold no request.
         botocore.exceptions.ClientError: AWS refused a call for another reason.
     """
-    chance = Random(asked.seed)
     sampler = Sampler(asked.sample, asked.seed)
     source = f"{(asked.s3_uri or _destination(asked)).rstrip('/')}/"  # not its neighbours
     try:
-        files = sorted(
-            _files(source, account, now - asked.days * _DAY_SECONDS), key=lambda f: f.key
-        )
+        files = list(_files(source, account, now - asked.days * _DAY_SECONDS))
         read_files = 0
-        for file in _chosen(files, chance):
+        for file in chosen(files, asked.seed):
             if time.time() - now > _MOST_SECONDS:
                 break
             for line in _lines(file, account):
@@ -111,7 +98,7 @@ def _destination(asked: DataCapture) -> str:
     return f"{where.rstrip('/')}/{name}/{asked.variant or ''}"
 
 
-def _files(source: str, account: str, since: float) -> Iterator[_File]:
+def _files(source: str, account: str, since: float) -> Iterator[CaptureFile]:
     """Files of the days asked for, as S3 says when they were written."""
     bucket, prefix = split_uri(source)
     pages = client("s3").get_paginator("list_objects_v2")
@@ -119,20 +106,10 @@ def _files(source: str, account: str, since: float) -> Iterator[_File]:
     for page in pages.paginate(Bucket=bucket, Prefix=prefix, ExpectedBucketOwner=account):
         for each in page.get("Contents", ()):
             if each["Key"].endswith(".jsonl") and each["LastModified"] >= begin:
-                yield _File(bucket, each["Key"], each["Size"])
+                yield CaptureFile(bucket, each["Key"], each["Size"])
 
 
-def _chosen(files: list[_File], chance: Random) -> Iterator[_File]:
-    """All files in a random order, as far as they are to be read."""
-    left = _MOST_BYTES
-    for file in chance.sample(files, len(files)):
-        left -= file.size_bytes
-        if left < 0 and left + file.size_bytes < _MOST_BYTES:  # the first is read, however large
-            return
-        yield file
-
-
-def _lines(file: _File, account: str) -> Iterator[bytes | None]:
+def _lines(file: CaptureFile, account: str) -> Iterator[bytes | None]:
     body = client("s3").get_object(Bucket=file.bucket, Key=file.key, ExpectedBucketOwner=account)
     with closing(body["Body"]) as content:
         yield from lines(content.iter_chunks(_CHUNK_BYTES))

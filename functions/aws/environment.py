@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 _DAY_SECONDS = 86_400
 
@@ -59,11 +58,4 @@ class Environment:
             nightly_max_cost_usd=float(os.environ["NIGHTLY_MAX_COST_USD"]) or None,
             region=os.environ["AWS_REGION"],
             local="EMBEDDED_AWS" in os.environ,
-        )
-
-    def applies_to(self, endpoint: str) -> bool:
-        """Whether an endpoint may be given an answer, as IAM would read the patterns."""
-        return any(
-            fnmatchcase(endpoint.lower(), pattern.lower().rpartition(":endpoint/")[2])
-            for pattern in self.apply_endpoints
         )

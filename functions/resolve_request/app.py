@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from aws_lambda_powertools.utilities.parser import event_parser
@@ -41,7 +43,7 @@ from sizing.load_test.run import (
     record_beforehand,
     timeout_seconds,
 )
-from sizing.production import target
+from sizing.production import apply, target
 from sizing.request import payloads
 from sizing.request.model_key import model_key
 from sizing.request.request import Payload, Payloads, Request, parse_request
@@ -99,7 +101,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
         )
         for candidate in candidates
     }
-    first_payload, fingerprint, captured = _checked_payloads(request.payloads, execution.account)
+    bodies = _checked_payloads(request.payloads, execution.account)
     key = model_key(request.model, account=execution.account, region=environment.region)
     sizing = Sizing(
         sizing_id=sizing_id,
@@ -110,23 +112,23 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
         candidates=candidates,
         model=_sized_model(sources),
         model_key=key,
-        payload_fingerprint=fingerprint,
+        payload_fingerprint=bodies.fingerprint,
+        body_bytes=bodies.mean_bytes,
         production=traffic,
-        captured=captured.summary if captured else None,
+        captured=bodies.captured.summary if bodies.captured else None,
         data_capture=request.payloads.data_capture,
     )
     known = quotas.read(quota.needed(request.instance_types))
     sizing = quota.keep_to_endpoint_quotas(sizing, known)
     search.check_limits(sizing)
     sizing = _with_priors(sizing, environment)
-    # Planned before the payloads move to S3: the size of the bodies decides the workers.
     plans = [search.baseline(sizing, candidate) for candidate in sizing.candidates]
     _check_length(request, plans)
     free = subnets.free_addresses(environment.subnet_ids)
     sizing = quota.check_fargate(sizing, plans, known, free)
     estimate = cost.estimate(sizing, plans)
     if not request.dry_run:
-        sizing = _with_payloads_in_s3(sizing, captured, environment)
+        sizing = _with_payloads_in_s3(sizing, bodies.captured, environment)
     logger.info(
         "request resolved",
         extra={
@@ -149,7 +151,7 @@ def handler(event: ResolveRequestEvent, _context: LambdaContext) -> dict[str, An
         "candidates": []
         if request.dry_run
         else [
-            _candidate(sizing, plan, sources[plan.instance_type], first_payload, environment)
+            _candidate(sizing, plan, sources[plan.instance_type], bodies.first, environment)
             for plan in plans
         ],
     }
@@ -291,7 +293,7 @@ def _check_apply(request: Request, environment: Environment) -> None:
     asked = request.apply
     if asked is None:
         return
-    if not environment.applies_to(asked.endpoint):
+    if not apply.may_change(asked.endpoint, environment.apply_endpoints):
         raise InvalidRequest(
             "apply.endpoint",
             f"{asked.endpoint} is none that the stack's parameter ApplyEndpoints names",
@@ -305,16 +307,32 @@ def _check_apply(request: Request, environment: Environment) -> None:
         )
 
 
-def _checked_payloads(
-    requested: Payloads, account: str
-) -> tuple[Payload, str, captures.Captured | None]:
-    """Check all payloads; returns the first, the fingerprint of all, and captured ones."""
-    if requested.inline is not None:
-        payloads.check_inline(requested.inline)
-        return requested.inline[0], payloads.fingerprint(requested, ""), None
+@dataclass(frozen=True, slots=True)
+class _Bodies:
+    """What is sent: its first body, and what tells all of them."""
+
+    first: Payload
+    mean_bytes: float
+    fingerprint: str
+    captured: captures.Captured | None = None
+
+
+def _checked_payloads(requested: Payloads, account: str) -> _Bodies:
+    """Check all payloads."""
+    captured = None
     if requested.data_capture is not None:
         captured = captures.read(requested.data_capture, account, time.time())
-        return captured.payloads[0], payloads.fingerprint(requested, ""), captured
+        given = captured.payloads
+    elif requested.inline is not None:
+        given = requested.inline
+        payloads.check_inline(given)
+    else:
+        return _checked_file(requested, account)
+    mean = payloads.mean_body_bytes(given)
+    return _Bodies(given[0], mean, payloads.fingerprint(requested, ""), captured)
+
+
+def _checked_file(requested: Payloads, account: str) -> _Bodies:
     uri = str(requested.s3_uri)
     try:
         file = s3_documents.describe(uri, account)
@@ -324,8 +342,10 @@ def _checked_payloads(
                 f"{uri} has {file.size_bytes:,} bytes; "
                 f"at most {payloads.MAX_FILE_BYTES:,} are allowed",
             )
-        first = payloads.first_of_file(uri, s3_documents.lines(uri, account))
-        return first, payloads.fingerprint(requested, file.entity_tag), None
+        every = payloads.read_file(uri, s3_documents.lines(uri, account))
+        first = next(every)
+        mean = payloads.mean_body_bytes(chain([first], every))
+        return _Bodies(first, mean, payloads.fingerprint(requested, file.entity_tag))
     except ClientError as error:
         if is_transient(error):
             raise
@@ -348,7 +368,7 @@ def _with_priors(sizing: Sizing, environment: Environment) -> Sizing:
         environment.table_name, history.partition(sizing.model_key), newest_first=True
     )
     try:
-        found = history.priors(sizing.request, sizing.payload_fingerprint, earlier)
+        found = history.priors(sizing, earlier)
     except (BotoCoreError, ClientError, ValidationError):
         logger.exception("history not used")
         return sizing

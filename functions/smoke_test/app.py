@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from itertools import islice
 from typing import Any
 
 from aws_lambda_powertools.utilities.parser import event_parser
@@ -83,8 +82,7 @@ def _first(requested: Payloads) -> Payload:
     if requested.inline is not None:
         return requested.inline[0]
     uri = str(requested.s3_uri)
-    written = (line for line in s3_documents.lines(uri) if line.strip())
-    return payloads.first_of_file(uri, islice(written, 1))
+    return next(payloads.read_file(uri, s3_documents.lines(uri)))
 
 
 def _is_loading(error: ClientError) -> bool:

@@ -183,7 +183,7 @@ def estimate(sizing: Sizing, baselines: Sequence[LoadTestPlan]) -> Estimate:
     limits = sizing.request.limits
     first = [estimate_load_test(sizing, plan) for plan in baselines]
     rest = min(_USUAL_VERIFICATIONS, max(limits.max_load_tests - len(baselines), 0))
-    fleet = plan_fleet(sizing.request, sizing.request.target.tps)
+    fleet = plan_fleet(sizing.request.load, sizing.body_bytes, sizing.request.target.tps)
     seconds = (
         3 * step_seconds(sizing.request.measurement)
         + SCALE_SECONDS

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sizing.load_test.observation import LoadTestRecord
-from sizing.request.request import Payloads, Request
+from sizing.request.request import Load
 
 #: Requests per second that one vCPU of a worker is trusted with over TLS, before anything was
 #: measured: far under what the generator reaches, since Fargate's cores differ.
 TRUSTED_TPS_PER_VCPU = 5_000.0
 #: The same as a limit on request bodies, bytes per second.
 _TRUSTED_BYTES_PER_VCPU = 40e6
-#: Size assumed for payloads that lie in S3, bytes.
-_ASSUMED_BODY_BYTES = 10_000
 #: CPU that a worker is planned to use at the most, percent of its share.
 _PLANNED_CPU_PERCENT = 60.0
 #: CPU below which a measurement says little about the rate, percent of a worker's share.
@@ -41,7 +38,8 @@ class LoadFleet:
 
 
 def plan_fleet(
-    request: Request,
+    load: Load,
+    body_bytes: float,
     peak_tps: float,
     driven: float | None = None,
     *,
@@ -50,62 +48,44 @@ def plan_fleet(
     """Plan the workers of a load test.
 
     Args:
-        request: Its ``load`` wins over any plan.
+        load: What the request says, which wins over any plan.
+        body_bytes: Mean size of a request body, as it is sent.
         peak_tps: Highest rate the load test will offer, per second.
         driven: ``measured_tps_per_vcpu`` of the sizing's load tests so far.
         at_least: Fewest workers, because fewer were too few before.
     """
-    vcpus = worker_vcpus(request, peak_tps)
-    if request.load.workers is not None:
-        return LoadFleet(request.load.workers, vcpus, "as the request says")
-    trusted = trusted_tps_per_vcpu(request.payloads)
+    vcpus = worker_vcpus(load, body_bytes, peak_tps)
+    if load.workers is not None:
+        return LoadFleet(load.workers, vcpus, "as the request says")
+    trusted = trusted_tps_per_vcpu(body_bytes)
     rate = trusted if driven is None else min(driven, 4 * trusted)
     needed = max(math.ceil(peak_tps / (rate * vcpus)), 1)
     workers = min(max(needed, at_least), _MOST_WORKERS)
     source = "trusted" if driven is None else "measured"
     reason = f"{peak_tps:.0f} TPS at {rate:.0f} TPS a vCPU ({source})"
-    if vcpus > 1 and request.load.worker_vcpus is None:
+    if vcpus > 1 and load.worker_vcpus is None:
         reason += f", on {vcpus} vCPUs each to keep them few"
     if workers > needed:
         reason += f", and fewer than {workers} were too few"
     return LoadFleet(workers, vcpus, reason)
 
 
-def worker_vcpus(request: Request, peak_tps: float) -> int:
+def worker_vcpus(load: Load, body_bytes: float, peak_tps: float) -> int:
     """vCPUs of each worker: as the request says, or the least that keep the workers few.
 
     They depend on the rate alone and not on what was measured, so that a number of workers means
     the same in all load tests at about the same rate.
     """
-    if request.load.worker_vcpus is not None:
-        return request.load.worker_vcpus
-    vcpus = peak_tps / trusted_tps_per_vcpu(request.payloads)
+    if load.worker_vcpus is not None:
+        return load.worker_vcpus
+    vcpus = peak_tps / trusted_tps_per_vcpu(body_bytes)
     largest = _WORKER_VCPUS[-1]
     return next((size for size in _WORKER_VCPUS if size * _FEW_WORKERS >= vcpus), largest)
 
 
-def trusted_tps_per_vcpu(payloads: Payloads) -> float:
+def trusted_tps_per_vcpu(body_bytes: float) -> float:
     """Rate that one worker vCPU is trusted with before anything was measured, per second."""
-    return min(TRUSTED_TPS_PER_VCPU, _TRUSTED_BYTES_PER_VCPU / max(_body_bytes(payloads), 1.0))
-
-
-def _body_bytes(payloads: Payloads) -> float:
-    """Mean size of a request body, weighted as it is sent."""
-    if payloads.inline is None:
-        return _ASSUMED_BODY_BYTES
-    total = sum(each.weight for each in payloads.inline)
-    return (
-        sum(
-            each.weight
-            * (
-                len(base64.b64decode(each.body, validate=False))
-                if each.base64
-                else len(each.body.encode())
-            )
-            for each in payloads.inline
-        )
-        / total
-    )
+    return min(TRUSTED_TPS_PER_VCPU, _TRUSTED_BYTES_PER_VCPU / max(body_bytes, 1.0))
 
 
 def measured_tps_per_vcpu(seen: Sequence[LoadTestRecord]) -> float | None:

@@ -102,7 +102,7 @@ def check_fargate(
         QuotaTooLow: Names what is too low, its value, what is needed and how to raise it.
     """
     quota = quotas[QuotaKey(FARGATE, FARGATE_VCPUS)]
-    fleet = plan_fleet(sizing.request, sizing.request.target.tps)
+    fleet = plan_fleet(sizing.request.load, sizing.body_bytes, sizing.request.target.tps)
     vcpus, of_vcpus, fewer = _most(
         [plan.workers * plan.worker_vcpus + LEADER_VCPUS for plan in plans],
         fleet.workers * fleet.worker_vcpus + LEADER_VCPUS,

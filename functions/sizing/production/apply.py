@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -90,6 +92,19 @@ class Answered:
     instance_count: int = 0
     in_band: bool = False
     autoscaling: Autoscaling | None = None
+
+
+def may_change(endpoint: str, patterns: Iterable[str]) -> bool:
+    """Whether an endpoint may be given an answer.
+
+    Args:
+        endpoint: Its name.
+        patterns: ARNs of endpoints, with wildcards as IAM reads them.
+    """
+    return any(
+        fnmatchcase(endpoint.lower(), pattern.lower().rpartition(":endpoint/")[2])
+        for pattern in patterns
+    )
 
 
 def why_not(asked: Apply, answer: Answered) -> str | None:

@@ -8,7 +8,8 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture.html
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -20,6 +21,8 @@ from sizing.request.payloads import MAX_BODY_BYTES, body_bytes
 from sizing.request.request import Payload
 from sizing.request.sizing import CapturedPayloads
 
+#: Read of all files together.
+MOST_BYTES: Final = 1 << 30
 #: Longest line that may hold a body in base64 beside its answer, which is as large at the most.
 MAX_LINE_BYTES: Final = 3 * MAX_BODY_BYTES
 #: Bodies of a sample, all together: each process of the load generators holds them in memory.
@@ -52,6 +55,26 @@ class _Record(BaseModel):
 
     capture_data: _Data = Field(alias="captureData")
     metadata: _Metadata = Field(_Metadata(), alias="eventMetadata")
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureFile:
+    """A file of captured requests in S3."""
+
+    bucket: str
+    key: str
+    size_bytes: int
+
+
+def chosen(files: Sequence[CaptureFile], seed: int) -> Iterator[CaptureFile]:
+    """All files in a random order, as many as may be read; the first however large it is."""
+    left = MOST_BYTES
+    in_order = sorted(files, key=lambda each: each.key)
+    for file in Random(seed).sample(in_order, len(in_order)):
+        if file.size_bytes > left < MOST_BYTES:
+            return
+        left -= file.size_bytes
+        yield file
 
 
 class _Unusable(Exception):

@@ -7,7 +7,7 @@ import binascii
 import codecs
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import ValidationError
 
@@ -55,15 +55,25 @@ def check_inline(payloads: Sequence[Payload]) -> None:
             raise InvalidRequest(f"payloads.inline.{index}.body", str(error)) from None
 
 
-def first_of_file(uri: str, lines: Iterable[bytes]) -> Payload:
-    """Check a whole JSON Lines file, and return its first payload.
+def mean_body_bytes(payloads: Iterable[Payload]) -> float:
+    """Mean size of valid bodies, weighted as they are sent."""
+    bytes_, weights = 0.0, 0.0
+    for each in payloads:
+        bytes_ += each.weight * len(body_bytes(each))
+        weights += each.weight
+    return bytes_ / weights
 
-    All of it, since a load test that meets a bad line has already cost its endpoint.
+
+def read_file(uri: str, lines: Iterable[bytes]) -> Iterator[Payload]:
+    """The payloads of a JSON Lines file, each checked.
+
+    Read to its end before anything costs money: a load test that meets a bad line has already
+    cost its endpoint.
 
     Raises:
         InvalidRequest: Names the line in error, without quoting it.
     """
-    first = None
+    is_empty = True
     for number, line in enumerate(lines, start=1):
         if number > MAX_PAYLOADS:
             raise InvalidRequest(
@@ -85,10 +95,10 @@ def first_of_file(uri: str, lines: Iterable[bytes]) -> Payload:
             raise _in_line(uri, number, f"{where}: {what['msg']}") from None
         except ValueError as error:
             raise _in_line(uri, number, str(error)) from None
-        first = first or payload
-    if first is None:
+        is_empty = False
+        yield payload
+    if is_empty:
         raise InvalidRequest("payloads.s3_uri", f"{uri} is empty; it needs at least one payload")
-    return first
 
 
 def fits_inline(payloads: Sequence[Payload], candidates: int) -> bool:

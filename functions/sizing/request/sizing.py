@@ -97,6 +97,8 @@ class Sizing(BaseModel):
     #: Of the model; the same for all its sizings. And of what is sent to it.
     model_key: str = ""
     payload_fingerprint: str = ""
+    #: Mean size of a request body, weighted as it is sent; the bodies themselves may lie in S3.
+    body_bytes: float = 0.0
     #: Instance count to try first, by type, from an earlier sizing of the same model and payload.
     prior_counts: dict[str, int] = Field(default_factory=dict)
     #: Workers that the earlier sizing's load test at that count needed, by type.

@@ -208,7 +208,7 @@ def summary(
     )
 
 
-def priors(request: Request, fingerprint: str, earlier: Iterable[Mapping[str, Any]]) -> Priors:
+def priors(sizing: Sizing, earlier: Iterable[Mapping[str, Any]]) -> Priors:
     """The counts that earlier sizings of the same model found for the same payload.
 
     A count is taken from the latest one that also had the same routing and the same conditions on
@@ -216,16 +216,19 @@ def priors(request: Request, fingerprint: str, earlier: Iterable[Mapping[str, An
     where the search starts: a load test verifies it like any other count.
 
     Args:
-        request: The request.
-        fingerprint: Of its payloads.
+        sizing: The sizing.
         earlier: Items of the model's history, the latest first; read no further than needed.
     """
+    request = sizing.request
     counts: dict[str, int] = {}
     workers: dict[str, int] = {}
     for item in earlier:
         if len(counts) == len(request.instance_types):
             break
-        if item.get("status") != Status.SIZED or item.get("payload_fingerprint") != fingerprint:
+        if (
+            item.get("status") != Status.SIZED
+            or item.get("payload_fingerprint") != sizing.payload_fingerprint
+        ):
             continue
         found = Summary.model_validate(item)
         if found.instance_type not in request.instance_types or found.instance_type in counts:
@@ -233,7 +236,7 @@ def priors(request: Request, fingerprint: str, earlier: Iterable[Mapping[str, An
         count = _scaled_count(request, found)
         if count is not None:
             counts[found.instance_type] = count
-            workers[found.instance_type] = _scaled_workers(request, found)
+            workers[found.instance_type] = _scaled_workers(sizing, found)
     return Priors(counts=counts, workers=workers)
 
 
@@ -268,6 +271,8 @@ def _scaled_count(request: Request, found: Summary) -> int | None:
     return max(math.ceil(found.instance_count * ratio), 1)
 
 
-def _scaled_workers(request: Request, found: Summary) -> int:
-    vcpus = (found.workers or 1) * (found.worker_vcpus or 1) * request.target.tps / found.target_tps
-    return max(math.ceil(vcpus / worker_vcpus(request, request.target.tps)), 1)
+def _scaled_workers(sizing: Sizing, found: Summary) -> int:
+    target = sizing.request.target.tps
+    vcpus = (found.workers or 1) * (found.worker_vcpus or 1) * target / found.target_tps
+    of_one = worker_vcpus(sizing.request.load, sizing.body_bytes, target)
+    return max(math.ceil(vcpus / of_one), 1)

@@ -52,7 +52,13 @@ def baseline_plan(
     at_least: int = 1,
 ) -> LoadTestPlan:
     """One instance: a burst that saturates it, then steps around the band."""
-    fleet = plan_fleet(sizing.request, sizing.request.target.tps, driven, at_least=at_least)
+    fleet = plan_fleet(
+        sizing.request.load,
+        sizing.body_bytes,
+        sizing.request.target.tps,
+        driven,
+        at_least=at_least,
+    )
     fractions, held = BASELINE_FRACTIONS, 1
     if sizing.request.target.model_latency_p99_ms is not None:
         held = min(max(math.ceil(FEW_TPS / sizing.request.target.tps), 1), MOST_BASELINE_HELD)
@@ -106,7 +112,9 @@ def verification_plan(
     rates += [target * count / each for each in fewer]
     if predicted is not None:
         rates += [rate for rate in _above(predicted, target, count) if rate > rates[-1]]
-    fleet = plan_fleet(sizing.request, max(rates), driven, at_least=at_least)
+    fleet = plan_fleet(
+        sizing.request.load, sizing.body_bytes, max(rates), driven, at_least=at_least
+    )
     return LoadTestPlan(
         instance_type=known.seen.facts.instance_type,
         instance_count=count,

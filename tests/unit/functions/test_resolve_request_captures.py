@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from aws import captures
 from sizing.request.sizing import Sizing
 from tests.unit.functions.conftest import BUCKET
 from tests.unit.functions.test_resolve_request import (
@@ -117,7 +116,7 @@ def test_of_too_many_files_a_random_part_is_read(
 ) -> None:
     for number in range(20):
         put(f"{number:02}.jsonl", record(str(number)))
-    monkeypatch.setattr(captures, "_MOST_BYTES", 5 * len(record("00")))
+    monkeypatch.setattr("sizing.production.captures.MOST_BYTES", 5 * len(record("00")))
     seen = set()
     for seed in range(6):
         asked = {"s3_uri": FOLDER, "seed": seed}
@@ -126,6 +125,25 @@ def test_of_too_many_files_a_random_part_is_read(
         assert (sizing.captured.files, sizing.captured.files_read) == (20, 5)
         seen.add(sizing.captured.records)
     assert seen == {5}
+
+
+def test_large_bodies_take_more_workers_wherever_they_come_from(
+    aws: Any, put: Callable[[str, bytes], None]
+) -> None:
+    body = "x" * 400_000
+    put("a.jsonl", record(body))
+    aws("s3").put_object(
+        Bucket=BUCKET, Key="mine.jsonl", Body=json.dumps({"body": body, "weight": 3}).encode()
+    )
+    for given in (
+        {"data_capture": {"s3_uri": FOLDER}},
+        {"s3_uri": f"s3://{BUCKET}/mine.jsonl"},
+        {"inline": [{"body": body}]},
+    ):
+        answer = resolve(payloads=given)
+        assert Sizing.model_validate(answer["sizing"]).body_bytes == 400_000
+        (candidate,) = answer["candidates"]
+        assert candidate["load_test"]["spec"]["workers"] == 10
 
 
 @pytest.mark.parametrize(

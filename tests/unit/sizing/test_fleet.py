@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from sizing.load_test.fleet import measured_tps_per_vcpu, plan_fleet
-from sizing.request.request import Payload, Payloads
+from sizing.request.request import Load
 from sizing.search.search import baseline
 from tests.unit.sizing.exact_endpoint import ExactEndpoint, sizing_for
 
 
-def request(tps=1000.0, **load):
-    return sizing_for(tps, load=load).request
+def planned(peak, driven=None, *, body_bytes=10.0, at_least=1, **load):
+    return plan_fleet(Load(**load), body_bytes, peak, driven, at_least=at_least)
 
 
 @pytest.mark.parametrize("peak, workers", [(1.0, 1), (5000.0, 1), (5001.0, 2), (100_000.0, 20)])
 def test_from_the_rate(peak, workers):
-    assert plan_fleet(request(), peak).workers == workers
+    assert planned(peak).workers == workers
 
 
 @pytest.mark.parametrize(
@@ -24,35 +24,32 @@ def test_from_the_rate(peak, workers):
     [(100_000.0, 20, 1), (100_001.0, 11, 2), (1e6, 13, 16), (1e7, 125, 16)],
 )
 def test_many_workers_are_larger_ones_instead(peak, workers, vcpus):
-    fleet = plan_fleet(request(), peak)
+    fleet = planned(peak)
     assert (fleet.workers, fleet.worker_vcpus) == (workers, vcpus)
     assert (f"on {vcpus} vCPUs each" in fleet.reason) == (vcpus > 1)
 
 
 def test_their_size_depends_on_the_rate_alone():
-    size = plan_fleet(request(), 150_000.0).worker_vcpus
-    assert plan_fleet(request(), 150_000.0, shown(20_000)).worker_vcpus == size
-    assert plan_fleet(request(), 150_000.0, at_least=40).worker_vcpus == size
-    assert plan_fleet(request(worker_vcpus=1), 150_000.0).worker_vcpus == 1
+    size = planned(150_000.0).worker_vcpus
+    assert planned(150_000.0, shown(20_000)).worker_vcpus == size
+    assert planned(150_000.0, at_least=40).worker_vcpus == size
+    assert planned(150_000.0, worker_vcpus=1).worker_vcpus == 1
 
 
 def test_bigger_workers_are_fewer():
-    fleet = plan_fleet(request(worker_vcpus=4), 40_000.0)
+    fleet = planned(40_000.0, worker_vcpus=4)
     assert (fleet.workers, fleet.worker_vcpus) == (2, 4)
 
 
 def test_the_request_wins():
-    fleet = plan_fleet(request(workers=3, worker_vcpus=2), 1e6)
+    fleet = planned(1e6, workers=3, worker_vcpus=2)
     assert (fleet.workers, fleet.worker_vcpus) == (3, 2)
     assert fleet.reason == "as the request says"
 
 
-@pytest.mark.parametrize("base64", [False, True])
-def test_large_bodies_take_more_workers(base64):
-    body = "A" * 400_000
-    payloads = Payloads(inline=[Payload(body=body, base64=base64)])
-    fleet = plan_fleet(request().model_copy(update={"payloads": payloads}), 1000.0)
-    assert fleet.workers == (8 if base64 else 10)
+@pytest.mark.parametrize("body_bytes, workers", [(300_000, 8), (400_000, 10)])
+def test_large_bodies_take_more_workers(body_bytes, workers):
+    assert planned(1000.0, body_bytes=body_bytes).workers == workers
 
 
 def shown(client_tps):
@@ -63,18 +60,18 @@ def shown(client_tps):
 
 def test_what_workers_showed_overrules_what_they_are_trusted_with():
     # 160 TPS took 32 % of one vCPU: 300 TPS take 60 %.
-    assert plan_fleet(request(), 1200.0, shown(500)).workers == 4
+    assert planned(1200.0, shown(500)).workers == 4
 
 
 def test_a_worker_at_rest_shows_nothing():
-    assert plan_fleet(request(), 6000.0, shown(20_000)).workers == 2
+    assert planned(6000.0, shown(20_000)).workers == 2
 
 
 def test_never_fewer_than_were_too_few():
-    fleet = plan_fleet(request(), 100.0, at_least=6)
+    fleet = planned(100.0, at_least=6)
     assert fleet.workers == 6
     assert "too few" in fleet.reason
 
 
 def test_no_more_than_can_be_started():
-    assert plan_fleet(request(), 1e9).workers == 200
+    assert planned(1e9).workers == 200

@@ -10,6 +10,7 @@ import pytest
 from sizing.clean_up import lock
 from sizing.request.payloads import fingerprint
 from sizing.request.request import Payloads, Request, parse_request
+from sizing.request.sizing import Sizing
 from sizing.result import history
 from sizing.result.history import Priors, Summary
 from sizing.result.result import Result
@@ -20,6 +21,18 @@ NOTHING = Priors(counts={}, workers={})
 
 def request(**changes: Any) -> Request:
     return parse_request(sample_sizings.request(**changes))
+
+
+def asked(**changes: Any) -> Sizing:
+    """A sizing whose history is looked at."""
+    return Sizing(
+        sizing_id="0123456789ab",
+        started_at=0.0,
+        region="eu-central-1",
+        request=request(**changes),
+        candidates=(),
+        payload_fingerprint="same",
+    )
 
 
 def item(**changes: Any) -> dict[str, Any]:
@@ -55,7 +68,7 @@ def item(**changes: Any) -> dict[str, Any]:
 
 
 def priors(*items: dict[str, Any], **changes: Any) -> Priors:
-    return history.priors(request(**changes), "same", items)
+    return history.priors(asked(**changes), items)
 
 
 def target(tps: float, **more: Any) -> dict[str, Any]:
@@ -97,7 +110,7 @@ def test_the_latest_one_counts_and_no_more_is_read_than_needed() -> None:
         yield item(instance_count=8)
         raise AssertionError("read on")
 
-    assert history.priors(request(), "same", items()).counts == {"ml.m5.12xlarge": 9}
+    assert history.priors(asked(), items()).counts == {"ml.m5.12xlarge": 9}
 
 
 def test_each_type_has_its_own() -> None:

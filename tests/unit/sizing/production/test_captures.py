@@ -12,7 +12,7 @@ import pytest
 
 from sizing.errors import InvalidRequest
 from sizing.production import captures
-from sizing.production.captures import Sampler, lines
+from sizing.production.captures import CaptureFile, Sampler, chosen, lines
 
 
 def record(data: str, encoding: str = "JSON", content_type: str = "application/json") -> bytes:
@@ -146,6 +146,12 @@ def test_nothing_to_send_is_an_error_that_says_what_was_there() -> None:
         "payloads.data_capture: s3://b/c/ has no captured request in 4 files of these days: "
         "2 no record of Data Capture"
     )
+
+
+def test_one_file_is_read_however_large_it_is() -> None:
+    small, large = CaptureFile("b", "small", 1), CaptureFile("b", "large", 5 * captures.MOST_BYTES)
+    taken = {tuple(each.key for each in chosen([small, large], seed)) for seed in range(20)}
+    assert taken == {("large",), ("small",)}
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
