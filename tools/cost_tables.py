@@ -14,6 +14,7 @@ from typing import Any
 from local.cloudformation import load_template
 from sizing.catalogue import instance_prices, prices
 from sizing.catalogue.instance import InstanceFacts
+from sizing.catalogue.prices import HOURS_A_MONTH
 from sizing.load_test import cost
 from sizing.load_test.fleet import LEADER_VCPUS, plan_fleet
 from sizing.load_test.plan import LoadTestPlan, Purpose, Step
@@ -27,7 +28,7 @@ METHOD = ROOT / "examples" / "distilbert.json"
 
 #: The method's answer, and the rate beside its target that its verification offers.
 ANSWER, BESIDE_TPS = 8, 1000 * 8 / 7
-HOURS_A_MONTH, DAYS_A_MONTH = 730, 30
+DAYS_A_MONTH = 30
 #: States that a sweep enters which finds nothing, and the start; a nightly run without profiles.
 SWEEP_TRANSITIONS, NIGHTLY_TRANSITIONS = 5, 4
 #: On-Demand prices of us-east-1, as of 2026-11-25, without the free tier.

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from aws.production import Variant
-    from endpoint_sizer.printed import Audited
     from sizing.catalogue.instance import InstanceFacts
-    from sizing.production.audit import Judgement
+    from sizing.production.audit import Audited, Judgement
 
-_HOURS_A_MONTH: Final = 730
 _DAY_SECONDS: Final = 86_400
 _MOST_DAYS: Final = 15  # CloudWatch keeps minutes for so long
 
 
-def _usd_a_month(hourly: float) -> str:
-    return f"${hourly * _HOURS_A_MONTH:,.0f}"
+def _usd(amount: float) -> str:
+    from sizing.result.message import whole_usd
+
+    return whole_usd(amount)
 
 
 _COLUMNS: Final = (
@@ -36,9 +36,10 @@ _COLUMNS: Final = (
     Column("count", "instance_count", right=True),
     Column("peak TPS", "peak_tps", "{:.3g}".format, right=True),
     Column("at peak", "peak_utilization_percent", "{:.0f} %".format, right=True),
-    Column("a month", "hourly_cost_usd", _usd_a_month, right=True),
+    Column("a month", "monthly_cost_usd", _usd, right=True),
     Column("verdict", "verdict"),
     Column("fits", "suggested_count", right=True),
+    Column("saves", "saving_usd_a_month", _usd, right=True),
 )
 _WHY: Final = Column("why", "why")
 
@@ -48,7 +49,7 @@ _WHY: Final = Column("why", "why")
 Examples:
   endpoint-sizer audit
   endpoint-sizer audit checkout-ranking --days 7
-  endpoint-sizer audit --write-profiles profiles/
+  endpoint-sizer audit --page audit.html --write-profiles profiles/
   endpoint-sizer audit --output json | jq '.[] | select(.verdict == "too_large")'"""
 )
 @click.argument("endpoints", metavar="[NAMES]", nargs=-1)
@@ -69,6 +70,12 @@ Examples:
     metavar="DIR",
     help="Write a profile for each endpoint that is worth a sizing.",
 )
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a page of it too, which needs no network.",
+)
 @output_option()
 def audit(
     endpoints: tuple[str, ...],
@@ -76,6 +83,7 @@ def audit(
     every: bool,
     days: int,
     profiles: Path | None,
+    page: Path | None,
     output: str,
 ) -> None:
     """Judge production endpoints by their own metrics.
@@ -91,18 +99,31 @@ def audit(
     with place.reached():
         judged = list(_audited(list(dict.fromkeys(endpoints)), days, region))
     found = Audit(tuple(row for _, row in judged))
-    rows = [each.model_dump() for each in found.root]
+    rows = [each.model_dump() | {"monthly_cost_usd": each.monthly_cost_usd} for each in found.root]
     columns = _COLUMNS if output == "table" else (*_COLUMNS, Column("variant", "variant"), _WHY)
     show(output, found, columns, rows, none="There is no endpoint in this account and region.")
     if output == "table":
         for each in found.root:
             click.echo(f"\n{each.endpoint}, {each.variant}: {each.why}.")
+    if page is not None:
+        _write_page(page, found.root, region, days)
+        click.echo(f"{page} shows all of it", err=output != "table")
     if profiles is not None:
         from sizing.production.audit import Verdict
 
         for variant, row in judged:
             if Verdict(row.verdict).is_worth_a_sizing and row.peak_tps:
                 click.echo(_written(variant, profiles), err=output != "table")
+
+
+def _write_page(path: Path, audited: Sequence[Audited], region: str, days: int) -> None:
+    from endpoint_sizer.documents import reason
+    from report.audit import render
+
+    try:
+        path.write_text(render(audited, region, days, time.time()), encoding="utf-8")
+    except OSError as error:
+        raise WrongUse(f"--page {path}: {reason(error)}") from None
 
 
 def _written(variant: Variant, folder: Path) -> str:
@@ -170,11 +191,12 @@ def _types(names: set[str]) -> tuple[list[InstanceFacts], dict[str, str]]:
 
 
 def _row(variant: Variant, judgement: Judgement, facts: InstanceFacts | None) -> Audited:
-    from endpoint_sizer.printed import Audited
+    from sizing.production.audit import Audited, saving_usd_a_month
 
     price = facts.hourly_price_usd if facts is not None else None
-    why = judgement.why
+    why, least = judgement.why, variant.instance_count
     if variant.scales is not None:
+        least = min(variant.scales[0], least)
         why = f"{why}; a policy scales it from {variant.scales[0]} to {variant.scales[1]}"
     return Audited(
         endpoint=variant.endpoint,
@@ -186,5 +208,6 @@ def _row(variant: Variant, judgement: Judgement, facts: InstanceFacts | None) ->
         hourly_cost_usd=None if price is None else price * variant.instance_count,
         verdict=judgement.verdict.value,
         suggested_count=judgement.suggested_count,
+        saving_usd_a_month=saving_usd_a_month(judgement, least, price),
         why=why,
     )

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter
 
+from sizing.production.audit import Audited
 from sizing.result.change import Difference
 from sizing.result.result import Result
 
@@ -139,27 +140,6 @@ class Registered(_Printed):
     model_package_group: str
     approval_status: str
     image_uri: str
-
-
-class Audited(_Printed):
-    """A variant of a production endpoint, judged by its own history."""
-
-    endpoint: str
-    variant: str
-    #: Null where it has none of its own.
-    instance_type: str | None
-    instance_count: int
-    #: The rate that 99.9 % of all minutes stay at or under; null where it is not known.
-    peak_tps: float | None
-    #: Of the busier of CPU and GPU; null where it is not known.
-    peak_utilization_percent: float | None
-    #: Of all its instances.
-    hourly_cost_usd: float | None
-    #: idle, too_small, latency_growing, too_large, right or unknown.
-    verdict: str
-    #: Null where its history does not tell.
-    suggested_count: int | None
-    why: str
 
 
 class Audit(RootModel[tuple[Audited, ...]]):

@@ -177,6 +177,7 @@ def template(name: str) -> Template:
     )
     environment.filters |= {
         "usd": message.usd,
+        "whole_usd": message.whole_usd,
         "rate": message.rate,
         "ms": message.milliseconds,
         "percent": _percent,

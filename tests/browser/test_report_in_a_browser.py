@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from report import history
+from report import audit, history
 from report.page import render
 from tests.unit.result import sample_sizings
+from tests.unit.result.test_audit_page import fleet
 from tests.unit.result.test_history_page import nights
 from tests.unit.result.test_report_page import HOSTILE, hostile
 
@@ -64,13 +65,15 @@ def html_of(name: str) -> str:
         return render(regressed(), sample_sizings.sized().timelines())
     if name == "production":
         return render(sample_sizings.in_production(), sample_sizings.sized().timelines())
+    if name == "audit":
+        return audit.render(fleet(), "eu-central-1", 14, 1_796_000_000.0)
     if name == "history":
         return history.render("model_package_group/sentiment", nights())
     made = hostile() if name == "hostile" else sample_sizings.ALL[name]()
     return render(made.document(), made.timelines())
 
 
-OUTCOMES = (*sample_sizings.ALL, "regressed", "hostile", "production", "history")
+OUTCOMES = (*sample_sizings.ALL, "regressed", "hostile", "production", "history", "audit")
 
 
 @pytest.fixture(scope="session")

@@ -2,142 +2,25 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from endpoint_sizer.__main__ import run
 from endpoint_sizer.validate import check_profile
-from sizing.production.audit import PERIOD_SECONDS
-from sizing.production.traffic import MINUTE
 from tests.cli import made_up_aws
-from tests.cli.made_up_aws import STARTED, Account
-from tests.unit.sizing.production.made_up_production import DAY, START, Endpoint
+from tests.cli.made_up_production import Production
+from tests.unit.sizing.production.made_up_production import DAY, START, Endpoint, fleet
 
 DAYS = 2
 NOW = START + DAYS * DAY
 #: A request costs 0.65 % of an instance: 100 a second are 65 %.
 COST = 0.65
-VCPUS = 4
-
-
-@dataclass
-class Production(Account):
-    """An account with endpoints in production."""
-
-    here: tuple[str, ...] = ("sagemaker", "cloudwatch", "application-autoscaling", "pricing")
-    endpoints: dict[str, Endpoint] = field(default_factory=dict)
-    #: What of an endpoint, or of its variant in the config, is not as with the others.
-    odd: dict[str, dict[str, Any]] = field(default_factory=dict)
-    odd_variants: dict[str, dict[str, Any]] = field(default_factory=dict)
-    scaled: dict[str, tuple[int, int]] = field(default_factory=dict)
-    throttled: int = 0
-
-    def __post_init__(self) -> None:
-        self._data: dict[str, dict[str, dict[int, float]]] = {}
-
-    def _ListEndpoints(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        names = [*self.endpoints, *self.odd]
-        start = int(given.get("NextToken", 0))
-        more = {"NextToken": str(start + 100)} if start + 100 < len(names) else {}
-        summary = {
-            "EndpointArn": "arn:aws:sagemaker:eu-central-1:123456789012:endpoint/x",
-            "CreationTime": STARTED,
-            "LastModifiedTime": STARTED,
-            "EndpointStatus": "InService",
-        }
-        listed = [{"EndpointName": name, **summary} for name in names[start : start + 100]]
-        return {"Endpoints": listed, **more}
-
-    def _DescribeEndpoint(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        name = given["EndpointName"]
-        if self.throttled:
-            self.throttled -= 1
-            raise ClientError({"Error": {"Code": "ThrottlingException"}}, "DescribeEndpoint")
-        if name not in (*self.endpoints, *self.odd):
-            message = f'Could not find endpoint "{name}".'
-            error = {"Code": "ValidationException", "Message": message}
-            raise ClientError({"Error": error}, "DescribeEndpoint")
-        count = self.endpoints[name].instances if name in self.endpoints else 0
-        return {
-            "EndpointName": name,
-            "EndpointArn": f"arn:aws:sagemaker:eu-central-1:123456789012:endpoint/{name}",
-            "EndpointConfigName": name,
-            "EndpointStatus": "InService",
-            "CreationTime": dt.datetime.fromtimestamp(START - DAY, dt.UTC),
-            "LastModifiedTime": STARTED,
-            "ProductionVariants": [{"VariantName": "main", "CurrentInstanceCount": count}],
-            **self.odd.get(name, {}),
-        }
-
-    def _DescribeEndpointConfig(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        name = given["EndpointConfigName"]
-        usual = {"VariantName": "main", "ModelName": "model", "InstanceType": "ml.m5.xlarge"}
-        return {
-            "EndpointConfigName": name,
-            "EndpointConfigArn": f"arn:aws:sagemaker:eu-central-1:1:endpoint-config/{name}",
-            "CreationTime": STARTED,
-            "ProductionVariants": [self.odd_variants.get(name, usual)],
-        }
-
-    def _DescribeScalableTargets(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        assert given["ServiceNamespace"] == "sagemaker"
-        targets = [
-            {
-                "ServiceNamespace": "sagemaker",
-                "ResourceId": f"endpoint/{name}/variant/main",
-                "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
-                "MinCapacity": least,
-                "MaxCapacity": most,
-                "RoleARN": "arn",
-                "CreationTime": STARTED,
-            }
-            for name, (least, most) in self.scaled.items()
-        ]
-        return {"ScalableTargets": targets}
-
-    def _GetProducts(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        price = {"priceDimensions": {"x": {"unit": "Hrs", "pricePerUnit": {"USD": "0.25"}}}}
-        return {"PriceList": [json.dumps({"terms": {"OnDemand": {"x": price}}})]}
-
-    def _GetMetricData(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        assert len(given["MetricDataQueries"]) <= 500
-        results, points = [], 0
-        for query in given["MetricDataQueries"]:
-            stat = query["MetricStat"]
-            dimensions = {each["Name"]: each["Value"] for each in stat["Metric"]["Dimensions"]}
-            assert dimensions["VariantName"] == "main"
-            data = self._of(dimensions["EndpointName"])
-            series = data.get(f"{stat['Metric']['MetricName']} {stat['Stat']}", {})
-            points += len(series)
-            times = [dt.datetime.fromtimestamp(at, dt.UTC) for at in series]
-            results.append({"Id": query["Id"], "Timestamps": times, "Values": [*series.values()]})
-        assert points <= 100_800
-        return {"MetricDataResults": results}
-
-    def _of(self, name: str) -> dict[str, dict[int, float]]:
-        if name not in self._data:
-            endpoint = self.endpoints[name]
-            traffic, periods = endpoint.history()
-            samples = endpoint.instances * PERIOD_SECONDS / MINUTE
-            self._data[name] = {
-                "Invocations Sum": dict(traffic.by_minute),
-                "CPUUtilization SampleCount": {each.start: samples for each in periods},
-                "CPUUtilization Average": {
-                    each.start: each.utilization_percent * VCPUS for each in periods
-                },
-                "ModelLatency p99": {each.start: (each.p99_ms or 0) * 1e3 for each in periods},
-            }
-        return self._data[name]
 
 
 @pytest.fixture
@@ -163,16 +46,7 @@ def audited(printed: Callable[..., Any]) -> Callable[..., dict[str, dict[str, An
 
 
 def test_a_fleet_is_judged_by_its_own_history(production: Production, audited: Any) -> None:
-    chance = random.Random(5)
-    for number in range(40):
-        production.endpoints[f"e{number}"] = Endpoint(
-            mean_tps=chance.lognormvariate(4, 1),
-            instances=chance.randint(1, 30),
-            cost=chance.lognormvariate(-0.5, 0.8),
-            idle=chance.choice((0.0, 1.0)),
-            days=DAYS,
-            seed=number,
-        )
+    production.endpoints = fleet(40, DAYS, seed=5)
     found = audited("--all")
     assert len(found) == 40
     dared = [name for name, each in found.items() if each["suggested_count"] is not None]
@@ -253,7 +127,23 @@ def test_people_get_a_table(production: Production, capsys: pytest.CaptureFixtur
     assert run(["audit", "large", "--days", str(DAYS)]) == 0
     said = capsys.readouterr().out
     assert "too_large" in said
-    assert "$" in said
+    assert "$1,642" in said  # nine of a quarter of a dollar an hour
+
+
+def test_a_page_is_written_too(
+    production: Production, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    production.endpoints["large"] = Endpoint(200, 9, COST, days=DAYS)
+    path = tmp_path / "audit.html"
+    asked = ["audit", "--days", str(DAYS), "--output", "json", "--page"]
+    assert run([*asked, str(path)]) == 0
+    said = capsys.readouterr()
+    [row] = json.loads(said.out)
+    assert row["saving_usd_a_month"] == (9 - row["suggested_count"]) * 0.25 * 730
+    assert said.err == f"{path} shows all of it\n"
+    assert "1 endpoint: 1 too large; $" in path.read_text()
+    assert run([*asked, str(tmp_path / "no" / "audit.html")]) == 64
+    assert "--page" in capsys.readouterr().err
 
 
 def test_an_account_without_endpoints_says_so(

@@ -21,6 +21,8 @@ CLOUDWATCH_METRIC_MONTH_USD = 0.30
 CLOUDWATCH_THOUSAND_QUERIES_USD = 0.01
 #: https://aws.amazon.com/step-functions/pricing/: a thousand state transitions, Standard.
 THOUSAND_TRANSITIONS_USD = 0.025
+#: As AWS's own examples count a month.
+HOURS_A_MONTH = 730
 
 
 def note(region: str) -> str | None:

@@ -35,7 +35,6 @@ _TRANSITIONS_PER_LOAD_TEST = 60
 #: queries of one measurement.
 _METRICS = 5
 _QUERIES_PER_LOAD_TEST = 100
-_HOURS_PER_MONTH = 730.0
 #: Errors of a load test whose endpoint did not come into service, or not at its count.
 _NOT_IN_SERVICE = frozenset(
     {
@@ -124,7 +123,7 @@ def load_test_services_cost() -> float:
 def utilization_metrics_cost(seconds: float) -> float:
     """What CloudWatch charges for the metrics of an endpoint that runs so long, USD."""
     hours = seconds / 3600
-    return _METRICS * prices.CLOUDWATCH_METRIC_MONTH_USD * hours / _HOURS_PER_MONTH
+    return _METRICS * prices.CLOUDWATCH_METRIC_MONTH_USD * hours / prices.HOURS_A_MONTH
 
 
 def sizing_cost(sizing: Sizing, history: Sequence[LoadTestRecord], finished_at: float) -> float:

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from pydantic import BaseModel, ConfigDict
+
+from sizing.catalogue.prices import HOURS_A_MONTH
 from sizing.production.traffic import Traffic, percentile_of
 from sizing.request.request import Band
 from sizing.search.fit import UtilizationFit, UtilizationPoint, fit_utilization
@@ -103,6 +106,79 @@ class Judgement:
     #: Highest utilization, but for one period of a hundred, percent.
     peak_utilization_percent: float | None = None
     suggested_count: int | None = None
+
+
+class Audited(BaseModel):
+    """A variant of a production endpoint, judged by its own history."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint: str
+    variant: str
+    #: Null where it has none of its own.
+    instance_type: str | None
+    instance_count: int
+    #: The rate that 99.9 % of all minutes stay at or under; null where it is not known.
+    peak_tps: float | None
+    #: Of the busier of CPU and GPU; null where it is not known.
+    peak_utilization_percent: float | None
+    #: Of all its instances.
+    hourly_cost_usd: float | None
+    #: idle, too_small, latency_growing, too_large, right or unknown.
+    verdict: str
+    #: Null where its history does not tell.
+    suggested_count: int | None
+    #: With the suggested count, or without it where it is idle; null where it is neither too large
+    #: nor idle, or its price is not known.
+    saving_usd_a_month: float | None
+    why: str
+
+    @property
+    def monthly_cost_usd(self) -> float | None:
+        """Of all its instances."""
+        return None if self.hourly_cost_usd is None else self.hourly_cost_usd * HOURS_A_MONTH
+
+
+def saving_usd_a_month(judgement: Judgement, least: int, price_usd: float | None) -> float | None:
+    """What the fewer instances that fit would save at list prices; all of it where it is idle.
+
+    Args:
+        judgement: Of the variant.
+        least: Instances that it has at the least.
+        price_usd: Of one for an hour; None where it is not known.
+    """
+    if price_usd is None:
+        return None
+    if judgement.verdict is Verdict.IDLE:
+        return least * price_usd * HOURS_A_MONTH
+    if judgement.verdict is Verdict.TOO_LARGE and judgement.suggested_count is not None:
+        return (least - judgement.suggested_count) * price_usd * HOURS_A_MONTH
+    return None
+
+
+#: What needs somebody first.
+_URGENT = (
+    Verdict.TOO_SMALL,
+    Verdict.LATENCY_GROWING,
+    Verdict.TOO_LARGE,
+    Verdict.IDLE,
+    Verdict.UNKNOWN,
+    Verdict.RIGHT,
+)
+
+
+def by_urgency(audited: Sequence[Audited]) -> list[Audited]:
+    """The variants in the order in which they need somebody: those that save most come first."""
+    return sorted(
+        audited,
+        key=lambda each: (
+            _URGENT.index(Verdict(each.verdict)),
+            -(each.saving_usd_a_month or 0.0),
+            -(each.hourly_cost_usd or 0.0),
+            each.endpoint,
+            each.variant,
+        ),
+    )
 
 
 def judge(traffic: Traffic, periods: Sequence[Period], counts: tuple[int, int]) -> Judgement:

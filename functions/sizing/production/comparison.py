@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from sizing.catalogue.prices import HOURS_A_MONTH
 from sizing.request.request import Band
 from sizing.request.sizing import ProductionTraffic
 
-_HOURS_A_MONTH = 730
 #: A plan over the day is worth its trouble from this share of the cost on.
 _WORTH_A_PLAN = 0.1
 #: Two instances survive the loss of one, and of a zone.
@@ -105,7 +105,7 @@ def compare(
         risk = f"{busy:.3g} % utilization at its peak, over the band of {band.min:g}-{band.max:g} %"
     elif instance_type == traffic.instance_type and facts.max < needed:
         risk = f"{needed} instances serve its peak with headroom, and it has {facts.max} at most"
-    saving = None if cost is None or new_cost is None else (cost - new_cost) * _HOURS_A_MONTH
+    saving = None if cost is None or new_cost is None else (cost - new_cost) * HOURS_A_MONTH
     return facts.model_copy(
         update={
             "verdict": _verdict(facts, risk, recommended, saving),
@@ -149,7 +149,7 @@ def _plan(
     mean = sum(counts) / len(counts)
     if mean > needed * (1 - _WORTH_A_PLAN):
         return None
-    fixed = None if cost is None else cost * _HOURS_A_MONTH
+    fixed = None if cost is None else cost * HOURS_A_MONTH
     return DayPlan(
         counts=counts,
         monthly_cost_usd=None if fixed is None else round(fixed * mean / needed, 2),

@@ -8,6 +8,7 @@ from math import exp
 from pydantic import BaseModel, ConfigDict
 
 from sizing.catalogue.instance import InstanceFacts
+from sizing.catalogue.prices import HOURS_A_MONTH
 from sizing.load_test.observation import LoadTestRecord
 from sizing.request.request import Request
 from sizing.search.prediction import Prediction, predict
@@ -17,7 +18,6 @@ from sizing.search.seen import Trial, see
 NEIGHBOURS = 2
 #: Standard errors that bound 90 % of a normal distribution.
 _NINETY_PERCENT = 1.645
-HOURS_A_MONTH = 730
 _SECONDS_PER_HOUR = 3600
 _ALL_OF_IT = 100.0
 #: Rates up to that utilization that are looked at for the most that a count serves, and how often

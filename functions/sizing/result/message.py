@@ -171,6 +171,11 @@ def usd(amount: float | None) -> str:
     return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.3g}"
 
 
+def whole_usd(amount: float) -> str:
+    """US dollars of a month, to be read beside others of hundreds of instances."""
+    return f"${amount:,.0f}"
+
+
 def rate(tps: float) -> str:
     """A rate without digits that mean nothing: 999.873 is 1,000, 3.456 is 3.46."""
     return f"{tps:,.0f}" if tps >= 100 else f"{tps:.3g}"

@@ -83,3 +83,21 @@ class Endpoint:
         while self.utilization_at(peak / count) > 70:
             count += 1
         return count
+
+
+def fleet(count: int, days: int, seed: int) -> dict[str, Endpoint]:
+    """Endpoints of all sizes, by name."""
+    chance = random.Random(seed)
+    return {
+        f"endpoint-{number}": Endpoint(
+            mean_tps=chance.lognormvariate(4, 1),
+            instances=chance.randint(1, 30),
+            cost=chance.lognormvariate(-0.5, 0.8),
+            slope=chance.gauss(0.05, 0.12),
+            idle=chance.choice((0.0, 0.5, 2.0)),
+            noise=chance.uniform(0.01, 0.08),
+            days=days,
+            seed=number,
+        )
+        for number in range(count)
+    }

@@ -9,7 +9,7 @@ import pytest
 
 from sizing.production.audit import Judgement, Verdict, judge
 from sizing.production.traffic import Traffic, percentile_of
-from tests.unit.sizing.production.made_up_production import DAY, START, Endpoint
+from tests.unit.sizing.production.made_up_production import DAY, START, Endpoint, fleet
 
 #: At 100 requests per second and instance: 65 %.
 COST = 0.65
@@ -39,19 +39,8 @@ def test_a_count_is_judged_by_the_peak(mean_tps: float, instances: int, verdict:
 
 
 def test_of_200_endpoints_nine_in_ten_suggestions_are_within_one() -> None:
-    chance = random.Random(14)
     dared = close = 0
-    for seed in range(200):
-        endpoint = Endpoint(
-            mean_tps=chance.lognormvariate(4, 1),
-            instances=chance.randint(1, 30),
-            cost=chance.lognormvariate(-0.5, 0.8),
-            slope=chance.gauss(0.05, 0.12),
-            idle=chance.choice((0.0, 0.5, 2.0)),
-            noise=chance.uniform(0.01, 0.08),
-            days=2,
-            seed=seed,
-        )
+    for endpoint in fleet(200, days=2, seed=14).values():
         found = judged(endpoint)
         if found.suggested_count is not None:
             dared += 1
