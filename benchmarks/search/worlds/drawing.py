@@ -172,7 +172,9 @@ def _aimed(random: Random, kind: World, truth: Truth, needed: int, *, bound: boo
     more = truth.most_tps(needed) if bound else free
     tps = more - (more - truth.most_tps(needed - 1)) * random.random()
     low, high = kind.tps or (FEW_TPS if bound else _LEAST_TPS, world.MOST_TPS)
-    return replace(truth, tps=tps) if low <= tps <= high else None
+    aimed = replace(truth, tps=tps)
+    # Under a limit close to an idle instance's p99, a large fleet's cost alone may break it.
+    return aimed if low <= tps <= high and aimed.feasible(2 * needed) else None
 
 
 def _limit(random: Random, truth: Truth, n: int, most: float, *, bound: bool) -> float | None:

@@ -274,7 +274,8 @@ def _most_tps(known: Known, count: int) -> float | None:
     if predicted is None:
         return None
     # Farther than what was seen within all limits a prediction is a guess.
-    most = min(predicted.most_within_limits(count, SAFE), known.seen.within_limits_tps)
+    slower = predicted.as_slow_as(count)
+    most = min(slower.most_within_limits(count, SAFE), known.seen.within_limits_tps)
     trial = known.seen.trials.get(count)
     if trial is not None:
         # Nor is it likely that a fleet with an odd instance gets busier more slowly than its load.

@@ -174,7 +174,7 @@ GROWTH_PRIOR = (0.6, 0.6)
 #: Prior mean and standard deviation of a fleet's latency over one instance's, logarithmic.
 FLEET_LATENCY_PRIOR = (0.04, 0.04)
 #: Standard deviation of what all latencies of one load test have in common, relative.
-COMMON_LATENCY_NOISE = 0.002
+COMMON_LATENCY_NOISE = 0.005
 #: The same of half the second derivative, and what the third adds at a distance of 1, relative.
 CURVATURE_PRIOR = (0.2, 0.4)
 REMAINDER = 2.0

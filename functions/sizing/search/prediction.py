@@ -90,6 +90,24 @@ class Prediction:
         load = _load(self.seen, self.utilization, rate)
         return fit.latency_at(self.latency_points, load, instances)
 
+    def as_slow_as(self, instances: int) -> Prediction:
+        """The same with all p99s raised by what those of a count are over what the others predict.
+
+        A fleet with a slow instance is as much slower at the rates that it was not seen at.
+        """
+        here = [each for each in self.latency_points if each.instances == instances]
+        others = [each for each in self.latency_points if each.instances != instances]
+        if not here or not others:
+            return self
+        over = statistics.fmean(
+            math.log(each.latency_ms / fit.latency_at(others, each.load, instances)[0])
+            for each in here
+        )
+        raised = [
+            replace(each, latency_ms=each.latency_ms * max(math.exp(over), 1.0)) for each in others
+        ]
+        return replace(self, latency_points=(*here, *raised))
+
     def latency_is_open(self, instances: int) -> bool:
         """Whether a count's latency is predicted close enough to its limit to go either way."""
         return abs(self._room(instances).get("latency", math.inf)) < OPEN_ROOM

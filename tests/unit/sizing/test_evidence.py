@@ -350,20 +350,34 @@ def broken(record: LoadTestRecord) -> LoadTestRecord:
     return record.model_copy(update={"error": "LoadTestFailed", "cause": cause, "observations": ()})
 
 
-def test_a_fleet_that_gets_busier_than_its_parts_sets_what_autoscaling_holds():
-    # Two instances show a fifth more utilization than the one of the baseline did.
-    def busier(record: LoadTestRecord) -> LoadTestRecord:
+def in_fleets(change: Callable[[Observation], dict[str, object]]) -> Callable[..., LoadTestRecord]:
+    """What fleets show besides what the one instance of the baseline does."""
+
+    def changed(record: LoadTestRecord) -> LoadTestRecord:
         if record.purpose is Purpose.BASELINE:
             return record
-        return record.model_copy(
-            update={
-                "observations": tuple(
-                    seen.model_copy(update={"utilization_percent": 1.2 * seen.utilization_percent})
-                    for seen in record.observations
-                )
-            }
-        )
+        steps = (seen.model_copy(update=change(seen)) for seen in record.observations)
+        return record.model_copy(update={"observations": tuple(steps)})
 
+    return changed
+
+
+def test_a_fleet_that_gets_busier_than_its_parts_sets_what_autoscaling_holds():
+    busier = in_fleets(lambda seen: {"utilization_percent": 1.2 * seen.utilization_percent})
     outcome, _ = sized(80, ExactEndpoint(100), busier)
     assert outcome.instance_count == 2
     assert tracked_tps(outcome) <= 40 * 65 / 48 * 1.001
+
+
+def test_a_fleet_that_is_slower_than_its_parts_sets_it_too():
+    def slower(seen: Observation) -> dict[str, object]:
+        latency = seen.model_latency_ms
+        return {"model_latency_ms": latency.model_copy(update={"p99": 1.2 * (latency.p99 or 0.0)})}
+
+    endpoint = ExactEndpoint(100, growth=0.5)
+    alone, _ = sized(80, endpoint, model_latency_p99_ms=100.0)
+    assert tracked_tps(alone) > 62  # the band's middle less a little: the limit is far
+    outcome, _ = sized(80, endpoint, in_fleets(slower), model_latency_p99_ms=100.0)
+    assert outcome.instance_count == 2
+    # 1.2 * 50 * (1 + 0.5 * load / (1 - load)) is 100 ms at a load of 0.571.
+    assert tracked_tps(outcome) <= 57.1
