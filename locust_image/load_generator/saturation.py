@@ -15,6 +15,11 @@ from load_generator.spec import BurstSpec
 
 #: Growth over the best stage so far that is worth another doubling.
 _GROWTH = 1.05
+#: Of few answers the growth is chance: standard errors within which it may hide, and the growth of
+#: the median latency from which requests do wait for each other. Twice as many at once take twice
+#: as long where nothing more is served (Little's law).
+_DOUBT = 2.0
+_SLOWER = math.sqrt(2)
 #: Share of requests that may fail in a stage for the burst to go on, percent.
 _ERROR_PERCENT = 0.5
 #: Latencies (median) that a stage settles at least, and is measured at least; seconds.
@@ -76,13 +81,17 @@ def bounded(burst: BurstSpec, stages: list[Stage]) -> bool:
 
 def _still_grows(stages: list[Stage]) -> bool:
     """Whether the last stage served more than those before it, and nearly without errors."""
-    last = stages[-1]
-    best_before = max((stage.achieved_tps for stage in stages[:-1]), default=0.0)
-    return (
-        last.figures.error_percent <= _ERROR_PERCENT
-        and last.achieved_tps > 0.0
-        and last.achieved_tps >= _GROWTH * best_before
-    )
+    last, best = stages[-1], saturation(stages[:-1])
+    if last.figures.error_percent > _ERROR_PERCENT or last.achieved_tps <= 0.0:
+        return False
+    if best is None or last.achieved_tps >= _GROWTH * best.achieved_tps:
+        return True
+    # Of n answers, as of any count, the relative standard error is 1 / sqrt(n).
+    error = math.hypot(last.figures.succeeded**-0.5, best.figures.succeeded**-0.5)
+    if last.achieved_tps < (_GROWTH - _DOUBT * error) * best.achieved_tps:
+        return False
+    before, now = (each.figures.latency.percentile_ms(50) for each in (best, last))
+    return before is not None and now is not None and now < _SLOWER * before
 
 
 def saturation(stages: list[Stage]) -> Stage | None:

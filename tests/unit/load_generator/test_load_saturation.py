@@ -17,9 +17,11 @@ from load_generator.spec import BurstSpec
 BURST = BurstSpec(start_concurrency=48, max_concurrency=300, stage_seconds=3)
 
 
-def stage(concurrency: int, tps: int, errors: int = 0) -> Stage:
+def stage(concurrency: int, tps: int, errors: int = 0, latency_ms: float | None = None) -> Stage:
     figures = Second()
     figures.succeeded = 2 * tps
+    if latency_ms is not None:
+        figures.latency.add([latency_ms / 1000] * figures.succeeded)
     if errors:
         figures.errors = {"throttled": errors}
     return Stage(concurrency, 100, 102, figures, None)
@@ -50,6 +52,31 @@ def test_concurrency_doubles_while_throughput_grows(
     stages: list[Stage], expected: int | None
 ) -> None:
     assert next_concurrency(BURST, stages) == expected
+
+
+@pytest.mark.parametrize(
+    "before, last, goes_on",
+    [
+        # Eight answers and nine: half as many again, or as many, by chance.
+        ((4, 3_000), (4, 3_100), True),
+        ((4, 3_000), (3, 3_100), True),
+        # They take longer by as much as there are more of them.
+        ((4, 3_000), (4, 6_000), False),
+        # So much less is no chance.
+        ((40, 3_000), (20, 3_100), False),
+        # Nor is it of many.
+        ((4_000, 30), (3_800, 32), False),
+        ((4, None), (4, None), False),
+    ],
+)
+def test_of_few_answers_it_is_the_latency_that_tells(
+    before: tuple[int, float | None], last: tuple[int, float | None], goes_on: bool
+) -> None:
+    stages = [
+        stage(concurrency, tps, latency_ms=latency)
+        for concurrency, (tps, latency) in ((48, before), (96, last))
+    ]
+    assert (next_concurrency(BURST, stages) == 192) is goes_on
 
 
 @pytest.mark.parametrize(
