@@ -576,26 +576,35 @@ def _recommendation(
             tps_per_instance=outcome.tps_per_instance_at_band_middle,
             most_tps=outcome.most_tps_per_instance,
             saturation_tps=max(saturation, default=None),
-            model_latency_ms=_usual_latency(seen, count, records),
+            model_latency_ms=_usual_latency(outcome, seen, count, records),
         ),
         count_interval=_interval(outcome),
     )
 
 
 def _usual_latency(
-    seen: Observation, count: int, records: Sequence[LoadTestRecord]
+    outcome: CandidateOutcome, seen: Observation, count: int, records: Sequence[LoadTestRecord]
 ) -> float | None:
     """Mean latency of an instance with so much to do, milliseconds: the lowest that was seen.
 
     A stall or a cold instance makes it longer; nothing makes it shorter, and it grows with load. A
-    stall moves the mean, but neither p50 nor p90, between which the mean lies without one.
+    stall moves the mean, but neither p50 nor p90, between which the mean lies without one. Where an
+    instance is to hold less than it has to do here, it is that of the next lower rate.
     """
-    rate = seen.offered_tps / count
-    latencies = [
-        latency
+    here = seen.offered_tps / count * (1 - 1e-6)
+    steps = [
+        (each.offered_tps / record.instance_count, each)
         for record in records
         for each in record.observations
-        if usable(each) and each.offered_tps / record.instance_count >= rate * (1 - 1e-6)
+        if usable(each)
+    ]
+    most = outcome.most_tps_per_instance
+    if most is not None and most < here:
+        here = max((rate for rate, _ in steps if rate <= most), default=here)
+    latencies = [
+        latency
+        for rate, each in steps
+        if rate >= here
         for latency in (each.model_latency_ms.mean, _middle(each.model_latency_ms))
     ]
     return min((each for each in latencies if each is not None), default=None)

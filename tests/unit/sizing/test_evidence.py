@@ -17,6 +17,7 @@ from sizing.load_test.verdict import (
     trusted_saturation,
 )
 from sizing.production import autoscaling
+from sizing.result.result import Ending, Execution, build_result
 from sizing.search import fit
 from sizing.search.answer import CandidateOutcome, Status
 from sizing.search.search import baseline, next_load_test
@@ -86,6 +87,35 @@ class TestAutoscalingFollowsFromWhatLimits:
         outcome, _ = sized(500, endpoint, model_latency_p99_ms=65.0)
         assert outcome.instance_count == 14
         assert tracked_tps(outcome) <= 37.5
+
+    def test_requests_in_flight_are_those_of_the_rate_that_is_held(self):
+        """Answers take 50 ms / (1 - load): twice as long at the rate served as at that advised."""
+        endpoint, sizing = ExactEndpoint(200, served_share=0.5), sizing_for(560)
+        history = []
+
+        def queueing(record: LoadTestRecord) -> LoadTestRecord:
+            n = record.instance_count
+            steps = []
+            for seen in record.observations:
+                mean = 50 / (1 - min(seen.offered_tps / n / 100, 0.99))
+                latency = seen.model_latency_ms.model_copy(update={"mean": mean})
+                steps.append(seen.model_copy(update={"model_latency_ms": latency}))
+            history.append(record.model_copy(update={"observations": tuple(steps)}))
+            return history[-1]
+
+        answer, _ = search(sizing, endpoint, queueing)
+        result = build_result(
+            Execution(sizing.sizing_id, 1e4),
+            Ending(answer),
+            sizing,
+            [judge(sizing, each) for each in history],
+        )
+        found = result["recommendation"]
+        assert found["instance_count"] == 6  # of 93 requests per second each
+        advice = found["autoscaling"]
+        rate = advice["target_value"] / 60
+        assert rate <= 90
+        assert advice["alternative"]["target_value"] <= 1.001 * rate * 0.05 / (1 - rate / 100)
 
     def test_never_over_nine_tenths_of_saturation(self):
         outcome, _ = sized(1000, ExactEndpoint(200), utilization_percent={"min": 90, "max": 99})
