@@ -164,9 +164,10 @@ class Seen:
 
     @property
     def within_limits_tps(self) -> float:
-        """Highest rate that one instance was seen to serve within the limit of latency, per second.
+        """Highest rate that one instance was seen to serve within all limits, per second.
 
-        Any rate under which all steps did; the band aside.
+        Any rate under which all steps did; the band aside. More errors than the limit, though few
+        enough to be chance, do not show that it is kept.
         """
         target = self.request.target
         steps = [step for step in self.steps if not step.odd]
@@ -181,7 +182,9 @@ class Seen:
         kept = (
             step.offered_per_instance
             for step in steps
-            if not step.fails and not breaks_latency_limit(target, step.observation)
+            if not step.fails
+            and not breaks_latency_limit(target, step.observation)
+            and step.observation.error_percent <= target.error_percent
         )
         return max((rate for rate in kept if rate < broken), default=min(broken, self.served_tps))
 
