@@ -20,6 +20,7 @@ from sizing.load_test.observation import LoadTestRecord, Observation
 from sizing.load_test.plan import LoadTestPlan, Purpose
 from sizing.load_test.verdict import barely_short, judge, serves, usable
 from sizing.request.sizing import Sizing
+from sizing.search import fit
 from sizing.search.answer import Answer, CandidateStatus, Status
 from sizing.search.search import baseline, next_load_test
 from tests.unit.sizing.exact_endpoint import TYPE, ExactEndpoint, search, sizing_for
@@ -223,6 +224,9 @@ def test_a_former_answer_that_still_holds_is_found_again_in_one_load_test_mostly
     assert len(again.history) <= 4
 
 
+#: Of a limit: three times what all that a load test sees may be off by together.
+SPARE = 3 * fit.COMMON_LATENCY_NOISE
+
 CAPACITIES, RATES = st.floats(5, 5000), st.floats(1, 20_000)
 
 
@@ -253,15 +257,18 @@ def test_without_noise_the_smallest_count_is_found_but_for_what_no_load_test_is_
     """
     tps = loads * capacity
     endpoint = ExactEndpoint(capacity, latency_ms=50, growth=growth)
-    # p99 = 50 * (1 + growth * load / (1 - load)) is at its limit at this load of an instance:
-    bound = min((limit - 1) / (growth + limit - 1), 0.7)
-    assume(bound > 0.3)
-    smallest = math.ceil(loads / bound - 1e-9)
-    assume(smallest <= 100)
+
+    def smallest(spare: float) -> int:
+        # p99 = 50 * (1 + growth * load / (1 - load)) is at its limit at this load of an instance:
+        most = limit * (1 - spare) - 1
+        return math.ceil(loads / min(most / (growth + most), 0.7 * (1 - spare)) - 1e-9)
+
+    assume(min((limit - 1) / (growth + limit - 1), 0.7) > 0.3)
+    assume(limit * (1 - SPARE) > 1 and smallest(SPARE) <= 100)
     found = _needed(endpoint, tps, model_latency_p99_ms=50 * limit)
-    assert smallest <= found
-    # A count with less than a percent to spare is not taken for sure.
-    sure = math.ceil(loads / (0.99 * bound) - 1e-9)
+    assert smallest(0.0) <= found
+    # A count with less to spare is not taken for sure.
+    sure = smallest(SPARE)
     if 100 * loads / found < 60:
         assert found <= sure
     assert found - sure <= max(NOT_WORTH * found, 1)
