@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from sizing.production.captures import NO_RECORD, TOO_LARGE, lines
 from sizing.request.sizing import Sizing
 from tests.unit.functions.conftest import BUCKET
 from tests.unit.functions.test_resolve_request import (
@@ -125,6 +128,31 @@ def test_of_too_many_files_a_random_part_is_read(
         assert (sizing.captured.files, sizing.captured.files_read) == (20, 5)
         seen.add(sizing.captured.records)
     assert seen == {5}
+
+
+def test_hostile_files_end_in_one_clear_error(
+    put: Callable[[str, bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aws.captures.lines", partial(lines, longest=100_000))
+    put("packed.jsonl", gzip.compress(b"\n".join(record(str(number)) for number in range(9))))
+    put("endless.jsonl", b"x" * 10_000_000)
+    put("secret.jsonl.bak", record("not a capture file"))
+    said = refused(payloads={"data_capture": {"s3_uri": FOLDER}})
+    assert said.startswith(
+        f"payloads.data_capture: {FOLDER} has no captured request in 2 files of these days: "
+    )
+    assert f"1 {TOO_LARGE}" in said
+    assert NO_RECORD in said
+
+
+def test_keys_with_tricks_are_files_like_others(put: Callable[[str, bytes], None]) -> None:
+    names = ("../../etc.jsonl", "a b?versionId=x#.jsonl", "%2e%2e%2f.jsonl", "\u202eln.jsonl")
+    for name in names:
+        put(name, record(name))
+    answer = resolve(payloads={"data_capture": {"s3_uri": FOLDER}})
+    captured = Sizing.model_validate(answer["sizing"]).captured
+    assert captured is not None
+    assert (captured.files_read, captured.records) == (len(names), len(names))
 
 
 def test_large_bodies_take_more_workers_wherever_they_come_from(
