@@ -22,19 +22,20 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "functions"), str(ROOT / "cli"), str(ROOT)]
+sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "functions"))
 
-from botocore.awsrequest import AWSResponse  # noqa: E402
-from botocore.exceptions import ClientError  # noqa: E402
-from moto import mock_aws  # noqa: E402
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ClientError
+from moto import mock_aws
 
-from endpoint_sizer.__main__ import run  # noqa: E402
-from sizing.production.audit import PERIOD_SECONDS  # noqa: E402
-from tests.cli import made_up_aws  # noqa: E402
-from tests.cli.made_up_production import Production  # noqa: E402
-from tests.unit.sizing.production.made_up_production import DAY, START, fleet  # noqa: E402
+from endpoint_sizer.__main__ import run
+from sizing.production.audit import PERIOD_SECONDS
+from tests.cli import made_up_aws
+from tests.cli.made_up_production import Production
+from tests.unit.sizing.production.made_up_production import DAY, START, fleet
 
 #: Time that a call takes, seconds: of SageMaker, and of CloudWatch for a full page.
 _DESCRIBE_SECONDS, _PAGE_SECONDS = 0.1, 2.0
@@ -136,10 +137,7 @@ def main() -> None:
         for metric in made.series_of(name):
             made.encoded(name, metric)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with mock_aws():
-        import aws.clients
-
-        aws.clients._client = made.client  # type: ignore[assignment] # noqa: SLF001
+    with mock_aws(), patch("aws.clients._client", made.client):
         printed = io.StringIO()
         began = time.perf_counter()
         with contextlib.redirect_stdout(printed):

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "functions")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "functions"))
 
-from sizing.production.captures import Sampler, lines  # noqa: E402
+from sizing.production.captures import Sampler, lines
 
 _CHUNK = 1 << 20
 _FILE = 64 * 10**6

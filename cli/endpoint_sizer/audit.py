@@ -93,6 +93,10 @@ def audit(
     """
     if every and endpoints:
         raise WrongUse("name endpoints or say --all, not both")
+    if page is not None and not page.parent.is_dir():
+        raise WrongUse(
+            f"--page {page}: there is no folder {page.parent}"
+        )  # before minutes of reading
     from endpoint_sizer.printed import Audit
 
     region = place.enter()

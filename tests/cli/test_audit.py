@@ -143,7 +143,9 @@ def test_a_page_is_written_too(
     assert said.err == f"{path} shows all of it\n"
     assert "1 endpoint: 1 too large; $" in path.read_text()
     assert run([*asked, str(tmp_path / "no" / "audit.html")]) == 64
-    assert "--page" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert f"there is no folder {tmp_path / 'no'}" in said.err
+    assert said.out == ""  # it is said before minutes of reading
 
 
 def test_an_account_without_endpoints_says_so(

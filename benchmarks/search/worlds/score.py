@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 
 from benchmarks.search import world
 from benchmarks.search.worlds.bench import MOST_INSTANCES, Outcome, instance_type
@@ -13,6 +14,9 @@ from benchmarks.search.worlds.drawing import Candidate, Case
 from benchmarks.search.worlds.truth import Truth
 from sizing.load_test.observation import LoadTestRecord
 from sizing.search.answer import CandidateOutcome, CandidateStatus
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 #: How far a limit may be broken by the truth, as a factor.
 SLACK = 1.01
@@ -234,10 +238,10 @@ def told(index: int, case: Case, outcome: Outcome, judged: Judgement) -> str:
     return "\n".join(lines)
 
 
-def _unusual(facts: object) -> str:
+def _unusual(facts: DataclassInstance) -> str:
     """The fields of a dataclass that are not at their defaults."""
     shown = []
-    for each in fields(facts):  # type: ignore[arg-type]
+    for each in fields(facts):
         value = getattr(facts, each.name)
         if value != each.default:
             shown.append(
