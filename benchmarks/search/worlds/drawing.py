@@ -13,6 +13,7 @@ from benchmarks.search import world
 from benchmarks.search.worlds.conditions import Conditions
 from benchmarks.search.worlds.modifiers import (
     Modifier,
+    background,
     cold_start,
     container,
     correlated_noise,
@@ -21,13 +22,16 @@ from benchmarks.search.worlds.modifiers import (
     hyper_threads,
     log_uniform,
     mixed,
+    pauses,
     samples,
     scaled,
+    short_queue,
     slow_answers,
     slow_instance,
     stalls,
     start_errors,
     stray_errors,
+    two_kinds,
 )
 from benchmarks.search.worlds.truth import Truth
 
@@ -226,6 +230,10 @@ WORLDS: tuple[World, ...] = (
     World("wrong prior", prior=2.0),
     World("small rates", tps=(1.0, 10.0), tps_per_instance=(0.5, 5.0), bound=0.0),
     World("candidates", candidates=(3, 8)),
+    World("background", (background,)),
+    World("two kinds", (two_kinds,), bound=0.5),
+    World("pauses", (pauses,), bound=0.5),
+    World("short queue", (short_queue,)),
     World("mixed", (mixed,)),
 )
 BY_NAME = {each.name: each for each in WORLDS}

@@ -38,6 +38,7 @@ _EQUAL_TAILS = tuple((i + 0.5) / _EQUAL for i in range(_EQUAL - 1, -1, -1))
 _EQUAL_Z = tuple(-_NORMAL.inv_cdf(tail) for tail in _EQUAL_TAILS)
 #: Steps towards a quantile, and the relative change at which they end.
 _NEWTON, _CLOSE = 8, 1e-4
+_LEAST_TAIL = 1e-9
 #: So few are drawn one by one.
 _FEW = 40
 #: More than this expected, and a binomial is drawn as a normal variable.
@@ -57,6 +58,8 @@ class Shape:
         off_cpu_ms: Mean time that a request waits for something that is not the CPU.
         off_cpu_sigma: Of its logarithm.
         queues: Of each queue the share of all requests that wait in it, and their mean wait, ms.
+        long_share: Share of requests of a second kind, which are served longest.
+        long_factor: How much longer.
     """
 
     service_ms: float
@@ -64,13 +67,24 @@ class Shape:
     off_cpu_ms: float = 0.0
     off_cpu_sigma: float = 0.0
     queues: tuple[tuple[float, float], ...] = ()
+    long_share: float = 0.0
+    long_factor: float = 1.0
 
     def quantile(self, tail: float) -> float:
         """What a share ``tail`` of the requests exceeds, ms."""
         return self._without_queue(-_NORMAL.inv_cdf(tail)) + waited(self.queues, tail)
 
     def _without_queue(self, z: float) -> float:
-        served = self.service_ms * math.exp(self.sigma * z - self.sigma**2 / 2)
+        served = self.service_ms
+        if self.long_share:
+            tail, long = _NORMAL.cdf(-z), self.long_share
+            served /= 1 + long * (self.long_factor - 1)
+            if tail < long:
+                served *= self.long_factor
+                z = -_NORMAL.inv_cdf(tail / long)
+            else:
+                z = -_NORMAL.inv_cdf((tail - long) / (1 - long) or _LEAST_TAIL)
+        served *= math.exp(self.sigma * z - self.sigma**2 / 2)
         if not self.off_cpu_ms:
             return served
         off = math.exp(self.off_cpu_sigma * z - self.off_cpu_sigma**2 / 2)

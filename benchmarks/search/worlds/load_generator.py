@@ -442,7 +442,7 @@ def closed_loop(truth: Truth, requests: float, n: int, slowness: float) -> tuple
     places = truth.concurrency
     rates = [
         min(truth.rate_at(min(busy / places, 1.0), n), truth.capacity(n)) / slowness
-        if not truth.gpus and truth.served_share == 1
+        if not truth.gpus and truth.served_share == 1 and not truth.background
         else truth.capacity(n) * busy / places / slowness
         for busy in range(min(many, places) + 1)
     ]

@@ -117,6 +117,29 @@ def heavy_tails(random: Random, truth: Truth, conditions: Conditions) -> Drawn:
     return replace(truth, sigma=random.uniform(0.4, 1.0)), conditions
 
 
+def background(random: Random, truth: Truth, conditions: Conditions) -> Drawn:
+    """2 to 20 % of the CPUs are busy without any request."""
+    return replace(truth, background=random.uniform(0.02, 0.2)), conditions
+
+
+def two_kinds(random: Random, truth: Truth, conditions: Conditions) -> Drawn:
+    """0.3 to 10 % of the requests take 3 to 15 times as long as the others."""
+    share, factor = log_uniform(random, 0.003, 0.1), log_uniform(random, 3, 15)
+    return replace(truth, long_share=share, long_factor=factor), conditions
+
+
+def pauses(random: Random, truth: Truth, conditions: Conditions) -> Drawn:
+    """Each instance stands still for 0.2 to 5 % of its time, requests wait 20 to 300 ms for it."""
+    share, wait = log_uniform(random, 0.002, 0.05), log_uniform(random, 20, 300)
+    return replace(truth, pause_share=share, pause_ms=wait), conditions
+
+
+def short_queue(random: Random, truth: Truth, conditions: Conditions) -> Drawn:
+    """The container refuses what more than a few requests wait for: it fails under saturation."""
+    share, queue = random.uniform(0.5, 1.0), round(log_uniform(random, 1, 30))
+    return replace(truth, served_share=share, queue=queue), conditions
+
+
 #: What a mixed world takes two or three of.
 MODIFIERS: tuple[Modifier, ...] = (
     stray_errors,

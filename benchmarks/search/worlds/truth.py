@@ -58,6 +58,11 @@ class Truth(world.Endpoint):
         off_cpu_sigma: Of its logarithm.
         slow_instance: What a request costs on one instance of a fleet over what it costs elsewhere.
         error_rate: Share of requests that fail whatever the load.
+        background: Share of the CPUs that is busy without any request.
+        long_share: Share of requests of a second kind, which take longer.
+        long_factor: How much longer.
+        pause_share: Share of its time in which an instance stands still, to collect garbage say.
+        pause_ms: Mean wait of a request that meets that, ms.
     """
 
     hyper_threads: float | None = None
@@ -70,6 +75,11 @@ class Truth(world.Endpoint):
     off_cpu_sigma: float = 0.0
     slow_instance: float = 1.0
     error_rate: float = 0.0
+    background: float = 0.0
+    long_share: float = 0.0
+    long_factor: float = 1.0
+    pause_share: float = 0.0
+    pause_ms: float = 0.0
 
     # --- One instance -----------------------------------------------------------------------------
 
@@ -78,6 +88,7 @@ class Truth(world.Endpoint):
         if self.gpus:
             load: float = max(utilization, 0.0) ** (1 / self.gpu_power)
             return super().rate_at(1.0, n) * load
+        utilization = max(utilization - self.background, 0.0)
         rate = super().rate_at(utilization, n)
         if self.hyper_threads is None or utilization <= 0:
             return rate
@@ -113,12 +124,12 @@ class Truth(world.Endpoint):
         load = min(self.load(work, n), 0.98 if self.queue is None else 0.999)
         service = 1000 * self.concurrency / self.capacity(n) * slowness
         if not self._held_up:
-            busy = self.utilization(work, n)
+            busy = self.utilization(work, n) - self.background
             service = 1000 * busy * self.concurrency / work * slowness
         hot_load = min(load * (1 + self.hot), 0.99) if n > 1 else load
         shares = [(1 / n, hot_load), (1 - 1 / n, load)] if self.hot and n > 1 else [(1.0, load)]
         # A queue of services that differ is longer by this (Allen and Cunneen).
-        uneven = max((1 + math.exp(self.sigma**2) - 1) / 2, 1.0)
+        uneven = max(math.exp(self.sigma**2) * self._kinds_differ / 2, 1.0)
         balanced = 1.0 if self.random_routing else _BALANCED
         longest = math.inf
         if self.queue is not None:
@@ -130,7 +141,23 @@ class Truth(world.Endpoint):
             )
             for share, each in shares
         )
-        return Shape(service, self.sigma, self.off_cpu_ms, self.off_cpu_sigma, queues)
+        if self.pause_share:
+            queues = (*queues, (self.pause_share, self.pause_ms))
+        return Shape(
+            service,
+            self.sigma,
+            self.off_cpu_ms,
+            self.off_cpu_sigma,
+            queues,
+            self.long_share,
+            self.long_factor,
+        )
+
+    @property
+    def _kinds_differ(self) -> float:
+        """Mean square of the time of service by kind over the square of its mean."""
+        squares = 1 + self.long_share * (self.long_factor**2 - 1)
+        return squares / (1 + self.long_share * (self.long_factor - 1)) ** 2
 
     def refused(self, rate: float, n: int) -> float:
         """Share of requests that an instance refuses or never answers at a rate."""

@@ -51,6 +51,7 @@ def diagnose(known: Known, trial: Trial | None) -> tuple[Diagnosis, ...]:
     """
     found = [
         *_container(known),
+        *_refusing(known),
         *_errors(known),
         *_strays(known),
         *_memory(known),
@@ -70,7 +71,7 @@ def diagnose(known: Known, trial: Trial | None) -> tuple[Diagnosis, ...]:
 
 
 def _container(known: Known) -> list[Diagnosis]:
-    if not known.seen.container_bound or known.seen.saturation_tps is None:
+    if not known.seen.container_bound or known.seen.saturation_tps is None or known.seen.refusing:
         return []
     if known.predicted is None:
         return []
@@ -90,6 +91,33 @@ def _container(known: Known) -> list[Diagnosis]:
                 "The container, not the hardware, is the limit: raise its number of workers or "
                 "threads (SAGEMAKER_MODEL_SERVER_WORKERS, or the model server's own setting) "
                 f"towards the {known.seen.facts.vcpus} vCPUs, and size again"
+            ),
+        )
+    ]
+
+
+def _refusing(known: Known) -> list[Diagnosis]:
+    """A queue that is full now and then long before the container saturates."""
+    failures = known.seen.failures
+    if failures is None or not known.seen.refusing:
+        return []
+    limit = known.seen.request.target.error_percent
+    figures = {"error_percent": limit, "tps_per_instance": failures.limit_tps}
+    most = ""
+    if known.seen.saturation_tps is not None:
+        most = f", though it saturates at {known.seen.saturation_tps:.1f} TPS"
+        figures["saturation_tps_per_instance"] = known.seen.saturation_tps
+    return [
+        Diagnosis(
+            finding=(
+                f"More than {limit:g} % of the requests fail from {failures.limit_tps:.1f} TPS an "
+                f"instance on, the more the higher the rate{most}"
+            ),
+            figures=figures,
+            advice=(
+                "Requests that come close together find the container's queue full: let it hold "
+                "more (the model server's backlog or queue size), or raise its number of workers, "
+                "and size again"
             ),
         )
     ]

@@ -52,6 +52,8 @@ LEAST_CHANCE = 0.4
 ENOUGH_LOAD_TESTS = 6
 #: Lowest rate per instance that is predicted for, as a share of the lowest that was seen.
 LEAST_SHARE_OF_SEEN = 0.7
+#: The same where a queue refuses requests: their share is a power of the rate, far down.
+LEAST_SHARE_IF_REFUSING = 0.3
 #: Share of the requests that may have failed in a stall or on a cold instance.
 DOUBTFUL_ERRORS = 0.25
 #: How often a load test is repeated for the same reason.
@@ -161,6 +163,8 @@ def _doubtful(known: Known) -> str | None:
     or cold instance does that as well, and too few instances would do it again.
     """
     target = known.seen.request.target
+    if known.seen.refusing:
+        return None  # the load's doing
     held = [
         step
         for step in known.seen.steps
@@ -291,7 +295,8 @@ def _in_strides(known: Known, predicted: int, most: int) -> int:
     and where counts failed again and again that were predicted to do, it goes up faster.
     """
     bad = known.most_bad
-    farthest = known.seen.request.target.tps / (LEAST_SHARE_OF_SEEN * known.seen.least_rate)
+    least = LEAST_SHARE_IF_REFUSING if known.seen.refusing else LEAST_SHARE_OF_SEEN
+    farthest = known.seen.request.target.tps / (least * known.seen.least_rate)
     failed = sum(1 for trial in known.seen.trials.values() if not trial.serves)
     stride = math.ceil(STRIDES[min(failed, len(STRIDES) - 1)] * bad)
     return min(max(min(predicted, math.floor(farthest)), bad + max(stride, 1)), most)

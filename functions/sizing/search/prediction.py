@@ -52,6 +52,10 @@ LEAST_PERCENT = 0.01
 ALMOST_SURE = 1 - 1e-9
 
 
+#: What limits an instance where neither its hardware nor a latency does.
+CONTAINER = "container"
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """Utilization and latency of any count under the full target.
@@ -230,7 +234,8 @@ class Prediction:
 
     def smallest_for_hardware(self) -> int | None:
         """The smallest count by the hardware alone, whatever the container can make use of."""
-        unbound = replace(self, seen=replace(self.seen, saturation_tps=None, overloaded_tps=None))
+        seen = replace(self.seen, saturation_tps=None, overloaded_tps=None, failures=None)
+        unbound = replace(self, seen=seen)
         return unbound.smallest_count()
 
     def most_within_limits(self, instances: int, margin: float) -> float:
@@ -270,8 +275,14 @@ class Prediction:
                 p99, error = latency
                 room["latency"] = math.log(target.model_latency_p99_ms / p99) / error
         if seen.saturation_tps is not None or seen.overloaded_tps is not None:
-            name = "container" if self._container_saturates else seen.resource
+            name = CONTAINER if self._container_saturates else seen.resource
             room[name] = min(room.get(name, math.inf), self._room_to_saturation(rate))
+        if seen.failures is not None and seen.refusing:
+            # Half of the room: a share that grows with the load is no queue without a bound.
+            wanted = rate * math.sqrt(self.room)
+            error = max(seen.failures.error, fit.LEAST_NOISE)
+            left = math.log(seen.failures.limit_tps / wanted) / error
+            room[CONTAINER] = min(room.get(CONTAINER, math.inf), left)
         return room
 
     @property

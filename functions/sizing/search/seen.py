@@ -18,6 +18,7 @@ from sizing.load_test.verdict import (
     breaks_latency_limit,
     container_saturates,
     late_answers,
+    mostly_throttled,
     tally,
     trusted_saturation,
     usable,
@@ -25,7 +26,13 @@ from sizing.load_test.verdict import (
     verdict,
 )
 from sizing.request.request import Request, Target
-from sizing.search.fit import FEW_REQUESTS, p99_noise
+from sizing.search.fit import (
+    FEW_REQUESTS,
+    FailureFit,
+    FailurePoint,
+    fit_failures,
+    p99_noise,
+)
 
 #: Memory this full while requests fail is why they do, percent.
 EXHAUSTED_PERCENT = 95.0
@@ -36,6 +43,8 @@ FILLED_PERCENT = 2.0
 SAME_RATE = 1e-6
 #: Share of the saturation rate at which errors are not the load's doing.
 AT_REST_SHARE = 0.6
+#: Share of the most that was served under which it is long before saturation.
+EARLY = 0.9
 #: A p99 this many standard errors over one at a higher rate is a stall's.
 STALLED_ERRORS = 4.0
 #: And so much over it, relative: fits are not that good far from what was seen.
@@ -134,6 +143,8 @@ class Seen:
             none failed.
         container_bound: Whether the container, not the hardware, sets how much one serves.
         latency_bound: Whether the latency limit is broken under the band already.
+        failures: How the share of errors depends on the rate, where they broke their limit long
+            before saturation; None where they did not.
     """
 
     request: Request
@@ -146,6 +157,12 @@ class Seen:
     overloaded_tps: float | None
     container_bound: bool
     latency_bound: bool
+    failures: FailureFit | None = None
+
+    @property
+    def refusing(self) -> bool:
+        """Whether the container refuses some requests long before it saturates."""
+        return self.failures is not None and self.failures.grows
 
     @property
     def failure(self) -> LoadTestRecord | None:
@@ -219,7 +236,12 @@ class Seen:
         }
 
     def failing_at_rest(self) -> Observation | None:
-        """A step far from saturation that failed all the same: more instances won't mend it."""
+        """A step far from saturation that failed all the same: more instances won't mend it.
+
+        None where its errors may come from the load, as those of a short queue do.
+        """
+        if self.failures is not None and not self.failures.stays:
+            return None
         for step in self.steps:
             saturation = self.records[step.load_test].saturation_tps
             at_rest = (
@@ -257,10 +279,15 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
         for record in run
         if (saturation := trusted_saturation(record)) is not None
     ]
+    failures = _failures(target, steps, bursts)
     # Of bursts the best, as one may have met a cold instance: if as much was served later, they
     # tell nothing. Not over what failed later.
     saturations = [max(bursts)] if bursts and max(bursts) > served * (1 + SAME_RATE) else []
-    saturations += [step.tps_per_instance for step in held_up]
+    # What refuses some requests long before it saturates does not saturate there.
+    refusing = failures is not None and failures.grows
+    saturations += [
+        step.tps_per_instance for step in held_up if not refusing or step.tally.falls_short
+    ]
     container_bound = bool(held_up) or any(
         container_saturates(record, target) and served < (record.saturation_tps or 0.0)
         for record in run
@@ -283,6 +310,27 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
         overloaded_tps=overloaded,
         container_bound=container_bound,
         latency_bound=latency_bound,
+        failures=failures,
+    )
+
+
+def _failures(target: Target, steps: Sequence[Step], bursts: Sequence[float]) -> FailureFit | None:
+    """How the share of errors depends on the rate long before saturation; None if it was kept."""
+    most = max([*bursts, *(step.tps_per_instance for step in steps)], default=0.0)
+    counted = [
+        step
+        for step in steps
+        if not (step.stray or step.cold or mostly_throttled(step.observation))
+        and step.tps_per_instance < EARLY * most
+    ]
+    if not any(step.tally.breaks_error_limit(target) for step in counted):
+        return None
+    return fit_failures(
+        [
+            FailurePoint(step.offered_per_instance, step.tally.due, step.tally.failed)
+            for step in counted
+        ],
+        target.error_percent / 100,
     )
 
 

@@ -32,6 +32,8 @@ class ExactEndpoint:
         throttle_tps: The platform throttles above this rate.
         client_tps: Rate that one worker can drive.
         memory_percent: Memory in use.
+        refused_power: Where a share of requests is refused that grows with this power of the load;
+            None where none is.
     """
 
     capacity: float
@@ -42,6 +44,7 @@ class ExactEndpoint:
     throttle_tps: float | None = None
     client_tps: float = 20_000.0
     memory_percent: float = 40.0
+    refused_power: float | None = None
 
     def run(self, plan: LoadTestPlan, started_at: float = 0.0) -> LoadTestRecord:
         """What a load test shows."""
@@ -72,8 +75,11 @@ class ExactEndpoint:
     def _observe(self, plan: LoadTestPlan, offered: float, most: float, start: int) -> Observation:
         n = plan.instance_count
         reached = min(offered, self.throttle_tps or offered)
-        served = min(reached, most) * (1 - self.error_percent / 100)
         load = min(reached / most, 0.999)
+        served = min(reached, most) * (1 - self.error_percent / 100)
+        if self.refused_power is not None:
+            # Half of the requests of a full instance, so that the share is right under the limit.
+            served = min(served, reached * (1 - load**self.refused_power / 2))
         utilization = 100 * min(reached, most) / (n * self.capacity)
         throttled = offered - reached
         failed = offered - served - throttled

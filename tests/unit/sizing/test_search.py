@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from sizing.errors import InvalidRequest
@@ -138,6 +140,21 @@ def test_errors_without_load_are_not_answered_with_instances():
     assert only(answer).limiting_resource == "errors"
     assert "more instances do not mend that" in answer.reason
     assert counts(plans) == [1]
+
+
+@pytest.mark.parametrize("power", [1.5, 2.0, 3.0, 6.0, 12.0])
+@pytest.mark.parametrize("tps", [400.0, 1000.0])
+def test_a_queue_that_refuses_more_the_more_it_has_to_do_is_answered_with_instances(power, tps):
+    # Half a percent, and more, of the requests fail at half of what it could serve.
+    allowed = 200 * (2 * 0.001) ** (1 / power)
+    needed = max(math.ceil(tps / allowed), math.ceil(tps / 140))
+    sizing = sizing_for(tps, limits={"max_instances": 1000})
+    answer, plans = search(sizing, ExactEndpoint(200, refused_power=power))
+    outcome = only(answer)
+    assert answer.status is Status.SIZED
+    assert needed <= outcome.instance_count <= max(needed + 1, 1.08 * needed)
+    assert outcome.limiting_resource == ("container" if needed > tps / 140 + 1 else "CPU")
+    assert len(plans) <= 6
 
 
 def test_throttling_is_not_answered_with_instances():
