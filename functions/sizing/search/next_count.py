@@ -30,7 +30,7 @@ from sizing.search.answer import (
     why_not_fewer,
 )
 from sizing.search.known import CLEARLY, Known, sureness
-from sizing.search.prediction import LIKELY, OUT_OF_QUESTION
+from sizing.search.prediction import CONTAINER, LIKELY, OUT_OF_QUESTION, ROOM
 from sizing.search.rates import baseline_plan, first_plan, verification_plan
 from sizing.search.seen import is_full_target
 
@@ -280,9 +280,13 @@ def _chance(known: Known, count: int) -> float:
 def _worth(known: Known, count: int, *, in_band: bool) -> float:
     """The least expected saving, as a share of a count's instances, that another one is for.
 
-    More where noise would decide between the count and the next.
+    More where noise would decide between the count and the next; and where the container limits, as
+    much as the room that is asked for there anyway.
     """
-    told = 0.0 if in_band else known.prediction.tells_apart(max(count - 1, 1), count)
+    fewer = max(count - 1, 1)
+    if not in_band and known.prediction.tightest(fewer) == CONTAINER:
+        return ROOM - 1
+    told = 0.0 if in_band else known.prediction.tells_apart(fewer, count)
     return told * WORTH_LEAVING_NO_DOUBT + (1 - told) * (
         WORTH_A_LOAD_TEST if in_band else WORTH_IN_NOISE
     )

@@ -142,9 +142,8 @@ class Prediction:
 
         Where latency hardly depends on the count, it would be noise that decides.
         """
-        room = self._room(fewer)
-        if "latency" not in room or min(room.values()) < room["latency"]:
-            return 1.0  # something else decides
+        if self.tightest(fewer) != "latency":
+            return 1.0
         here, there = self.latency_at(instances), self.latency_at(fewer)
         if here is None or there is None:
             return 1.0
@@ -204,6 +203,11 @@ class Prediction:
             )
         samples = instances * held * measurement.steady_seconds / measurement.metric_period_seconds
         return math.hypot(self.sample_noise / math.sqrt(samples), fit.COMMON_NOISE)
+
+    def tightest(self, instances: int) -> str:
+        """What a count has least room to: the resource, "latency" or "container"."""
+        room = self._room(instances)
+        return min(room, key=lambda name: room[name])
 
     def binding(self, instances: int) -> list[str]:
         """What is predicted to keep a count from serving the target; empty if nothing does."""

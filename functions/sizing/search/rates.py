@@ -14,6 +14,9 @@ from sizing.search.prediction import LIKELY, OUT_OF_QUESTION, ROOM, Prediction
 #: Steps of a baseline, as shares of the saturation rate: around the band, where it matters.
 #: The highest shows how busy the hardware is next to saturation: whether it is what saturates.
 BASELINE_FRACTIONS: tuple[float, ...] = (0.5, 0.65, 0.8, 0.92)
+#: One more where latency has none: where threads share cores, the band is close to saturation, and
+#: utilization bends between the others. Latency bends so much there that it would mislead.
+FRACTION_FOR_UTILIZATION = 0.86
 #: One more where latency has a limit, which may bind far under the band.
 FRACTION_FOR_LATENCY = 0.35
 #: A baseline's steps up to this share are held several times where the target is less than so many
@@ -59,13 +62,13 @@ def baseline_plan(
         driven,
         at_least=at_least,
     )
-    fractions, held = BASELINE_FRACTIONS, 1
+    fractions, held = sorted((*BASELINE_FRACTIONS, FRACTION_FOR_UTILIZATION)), 1
     if sizing.request.target.model_latency_p99_ms is not None:
         held = min(max(math.ceil(FEW_TPS / sizing.request.target.tps), 1), MOST_BASELINE_HELD)
         # Where latency may bind; over the band it is not asked for.
         below = [each for each in BASELINE_FRACTIONS if each <= BINDING_FRACTION]
         above = [each for each in BASELINE_FRACTIONS if each > BINDING_FRACTION]
-        fractions = (*([FRACTION_FOR_LATENCY, *below] * held), *above)
+        fractions = [*([FRACTION_FOR_LATENCY, *below] * held), *above]
     if held > 1:
         reason = f"{reason}, {held} times at each rate: a p99 of few requests is not sure"
     most = max(BURST_CONCURRENCY_PER_VCPU * facts.vcpus, LEAST_MAX_CONCURRENCY)

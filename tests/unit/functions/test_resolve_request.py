@@ -84,8 +84,8 @@ def refused(**changes: Any) -> str:
 
 def test_a_load_test_that_would_outlast_its_state_machine_is_refused() -> None:
     assert refused(measurement={"settle_seconds": 3600, "steady_seconds": 3600}) == (
-        "measurement.settle_seconds: a load test of 5 steps, each warmed up for at most 8 times "
-        "settle_seconds and held for steady_seconds, may take 53.3 hours; at most 12 are allowed"
+        "measurement.settle_seconds: a load test of 6 steps, each warmed up for at most 8 times "
+        "settle_seconds and held for steady_seconds, may take 62.3 hours; at most 12 are allowed"
     )
 
 

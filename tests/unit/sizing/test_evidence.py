@@ -91,14 +91,14 @@ class TestAutoscalingFollowsFromWhatLimits:
     def test_a_rate_with_more_errors_than_allowed_is_not_held_though_they_may_be_chance(self):
         # 10.12 of a burst's 11 per second: one request of 607 failed, where one of 1,000 may.
         last = befalls(
-            lambda number, seen: failing(seen, 1 / 607) if number == 3 else seen, Purpose.BASELINE
+            lambda number, seen: failing(seen, 1 / 607) if number == 4 else seen, Purpose.BASELINE
         )
         endpoint = ExactEndpoint(22, served_share=0.5)
         clean, _ = sized(34, endpoint)
         assert tracked_tps(clean) > 9.5
         outcome, _ = sized(34, endpoint, last)
         assert outcome.instance_count == 4
-        assert tracked_tps(outcome) <= 9.2
+        assert tracked_tps(outcome) <= 0.98 * 9.46  # the step before kept it
 
     def test_requests_in_flight_are_those_of_the_rate_that_is_held(self):
         """Answers take 50 ms / (1 - load): twice as long at the rate served as at that advised."""

@@ -488,7 +488,7 @@ class TestBaseline:
         assert plan.burst.start_concurrency == 48
         assert plan.burst.max_concurrency == 1536
         *around, target = plan.steps
-        assert [step.saturation_fraction for step in around] == [0.5, 0.65, 0.8, 0.92]
+        assert [step.saturation_fraction for step in around] == [0.5, 0.65, 0.8, 0.86, 0.92]
         assert (target.offered_tps, target.saturation_fraction) == (1000, 0.92)
         assert plan.workers == 1
         assert "5000 TPS a vCPU" in plan.reason
@@ -496,7 +496,8 @@ class TestBaseline:
     def test_a_latency_limit_is_looked_for_under_the_band_too(self):
         sizing = sizing_for(1000, model_latency_p99_ms=100.0)
         plan = baseline(sizing, sizing.candidates[0])
-        assert min(step.saturation_fraction or 1 for step in plan.steps) < 0.5
+        fractions = [step.saturation_fraction for step in plan.steps[:-1]]
+        assert fractions == [0.35, 0.5, 0.65, 0.8, 0.92]
 
 
 def test_utilization_over_a_hundred_percent_is_never_good():

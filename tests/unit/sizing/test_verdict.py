@@ -77,6 +77,7 @@ class TestSaturation:
             Verdict.IN_BAND,
             Verdict.OVERLOADED,
             Verdict.OVERLOADED,
+            Verdict.OVERLOADED,
             Verdict.OVERLOADED,  # the target itself: 50 of 66.7 TPS
         ]
 
