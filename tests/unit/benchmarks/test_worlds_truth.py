@@ -94,6 +94,40 @@ def test_heavy_tails_are_the_lognormals() -> None:
     assert p99 == pytest.approx(40 * math.exp(2.3263 - 0.5), rel=1e-3)
 
 
+def test_what_is_busy_without_requests_leaves_less_for_them() -> None:
+    truth, idle = an_endpoint(background=0.2), an_endpoint()
+    assert truth.busy(1e-6, 1) == pytest.approx(0.2, abs=1e-3)
+    assert truth.busy(80.0, 1) == pytest.approx(0.2 + idle.busy(80.0, 1))
+    assert truth.capacity(1) == pytest.approx(0.8 * idle.capacity(1))
+    assert truth.latency_ms(1e-3, 1)[0] == pytest.approx(idle.latency_ms(1e-3, 1)[0], rel=0.01)
+
+
+def test_two_kinds_of_requests_take_as_long_on_average() -> None:
+    for share in (0.003, 0.05):
+        shape = an_endpoint(long_share=share, long_factor=10.0, sigma=0.1).shape(1.0, 1)
+        points = shape.expected(1.0)
+        assert sum(value * weight for value, weight in points) == pytest.approx(40.0, rel=0.03)
+        usual = 40 / (1 + 9 * share)
+        assert shape.quantile(0.5) == pytest.approx(usual, rel=0.02)
+        long = shape.quantile(0.01) / usual
+        assert (9 < long < 13) if share > 0.01 else (1 < long < 1.5)
+
+
+def test_a_pause_is_seen_in_a_p99_if_a_hundredth_meet_it() -> None:
+    usual = an_endpoint().latency_ms(1.0, 1)[1]
+    seldom = an_endpoint(pause_share=0.005, pause_ms=100.0).latency_ms(1.0, 1)[1]
+    often = an_endpoint(pause_share=0.05, pause_ms=100.0).latency_ms(1.0, 1)[1]
+    assert seldom == pytest.approx(usual)
+    assert often == pytest.approx(usual + 100 * math.log(5))
+
+
+def test_a_short_queue_refuses_long_before_it_stops() -> None:
+    truth = an_endpoint(concurrency=4, queue=2)
+    assert truth.failing(100.0, 1) > 0.01  # half of its capacity
+    assert truth.most_within_limits(1) < 0.4 * truth.capacity(1)
+    assert truth.failing(50.0, 1) < truth.failing(60.0, 1) < truth.failing(70.0, 1)
+
+
 def test_the_limit_sets_what_an_instance_serves() -> None:
     truth = an_endpoint(p99_limit_ms=70.0)
     most = truth.most_within_limits(3)
