@@ -280,11 +280,12 @@ def _chance(known: Known, count: int) -> float:
 def _worth(known: Known, count: int, *, in_band: bool) -> float:
     """The least expected saving, as a share of a count's instances, that another one is for.
 
-    More where noise would decide between the count and the next; and where the container limits, as
-    much as the room that is asked for there anyway.
+    More where noise would decide between the count and the next; and where the container was seen
+    to fail, as much as the room that is asked for anyway. A burst alone may have met a cold one.
     """
     fewer = max(count - 1, 1)
-    if not in_band and known.prediction.tightest(fewer) == CONTAINER:
+    failed = known.seen.overloaded_tps is not None
+    if not in_band and failed and known.prediction.tightest(fewer) == CONTAINER:
         return ROOM - 1
     told = 0.0 if in_band else known.prediction.tells_apart(fewer, count)
     return told * WORTH_LEAVING_NO_DOUBT + (1 - told) * (
