@@ -267,8 +267,8 @@ def p99_of_few(p90_ms: float, p99_ms: float, requests: int) -> float:
 #: Prior mean and standard deviation of b: one request at a time and a queue of two have 3 at low
 #: load, and a fault of the model 0.
 REFUSED_POWER_PRIOR = (3.0, 3.0)
-#: A power under which errors do not depend on the load, and standard errors by which it must differ
-#: from it to say so.
+#: A power under which errors hardly depend on the load, and standard errors by which it must be
+#: over it for the load to be what they come from.
 LEAST_REFUSED_POWER = 1.0
 REFUSED_SURE_ERRORS = 2.0
 #: Error of the power law, of the logarithm of the share, at a factor of e from the limit.
@@ -320,8 +320,11 @@ class FailureFit:
 
     @property
     def stays(self) -> bool:
-        """Whether they surely do not depend on the load, so that no count mends them."""
-        return self.power + REFUSED_SURE_ERRORS * self.power_error < LEAST_REFUSED_POWER
+        """Whether they hardly depend on the load, so that no count mends them.
+
+        A fault of the model is more usual than a queue so short that its power is next to this.
+        """
+        return self.power + self.power_error < LEAST_REFUSED_POWER
 
 
 def fit_failures(points: Sequence[FailurePoint], limit: float) -> FailureFit | None:

@@ -145,6 +145,7 @@ class Seen:
         latency_bound: Whether the latency limit is broken under the band already.
         failures: How the share of errors depends on the rate, where they broke their limit long
             before saturation; None where they did not.
+        failing_load_tests: In how many load tests they did.
     """
 
     request: Request
@@ -158,6 +159,7 @@ class Seen:
     container_bound: bool
     latency_bound: bool
     failures: FailureFit | None = None
+    failing_load_tests: int = 0
 
     @property
     def refusing(self) -> bool:
@@ -242,15 +244,22 @@ class Seen:
         """
         if self.failures is not None and not self.failures.stays:
             return None
-        for step in self.steps:
-            saturation = self.records[step.load_test].saturation_tps
-            at_rest = (
-                saturation is not None
-                and step.observation.offered_tps <= AT_REST_SHARE * saturation
-            )
-            if step.overloaded and at_rest and step.tally.breaks_error_limit(self.request.target):
-                return step.observation
-        return None
+        bursts = [
+            record.saturation_tps / record.instance_count
+            for record in self.records
+            if record.saturation_tps is not None
+        ]
+        at_rest = AT_REST_SHARE * max(bursts, default=0.0)
+        return next(
+            (
+                step.observation
+                for step in self.steps
+                if step.overloaded
+                and step.offered_per_instance <= at_rest
+                and step.tally.breaks_error_limit(self.request.target)
+            ),
+            None,
+        )
 
 
 def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRecord]) -> Seen:
@@ -279,7 +288,9 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
         for record in run
         if (saturation := trusted_saturation(record)) is not None
     ]
-    failures = _failures(target, steps, bursts)
+    most = max([*bursts, *(step.tps_per_instance for step in steps)], default=0.0)
+    early = [step for step in steps if step.tps_per_instance < EARLY * most]
+    failures = _failures(target, early)
     # Of bursts the best, as one may have met a cold instance: if as much was served later, they
     # tell nothing. Not over what failed later.
     saturations = [max(bursts)] if bursts and max(bursts) > served * (1 + SAME_RATE) else []
@@ -311,17 +322,22 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
         container_bound=container_bound,
         latency_bound=latency_bound,
         failures=failures,
+        failing_load_tests=len(
+            {
+                step.load_test
+                for step in early
+                if step.overloaded and step.tally.breaks_error_limit(target)
+            }
+        ),
     )
 
 
-def _failures(target: Target, steps: Sequence[Step], bursts: Sequence[float]) -> FailureFit | None:
-    """How the share of errors depends on the rate long before saturation; None if it was kept."""
-    most = max([*bursts, *(step.tps_per_instance for step in steps)], default=0.0)
+def _failures(target: Target, steps: Sequence[Step]) -> FailureFit | None:
+    """How the share of errors depends on the rate; None where none broke its limit."""
     counted = [
         step
         for step in steps
         if not (step.stray or step.cold or mostly_throttled(step.observation))
-        and step.tps_per_instance < EARLY * most
     ]
     if not any(step.tally.breaks_error_limit(target) for step in counted):
         return None

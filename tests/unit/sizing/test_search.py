@@ -157,6 +157,19 @@ def test_a_queue_that_refuses_more_the_more_it_has_to_do_is_answered_with_instan
     assert len(plans) <= 6
 
 
+@pytest.mark.parametrize(
+    "capacity, error_percent, tps, at_most",
+    [(1, 5.0, 5, 2), (1, 30.0, 5, 2), (10, 2.0, 60, 2), (200, 0.2, 1000, 2), (50, 0.3, 300, 3)],
+)
+def test_errors_of_few_requests_are_told_from_a_queues_in_few_load_tests(
+    capacity, error_percent, tps, at_most
+):
+    answer, plans = search(sizing_for(tps), ExactEndpoint(capacity, error_percent=error_percent))
+    assert answer.status is Status.TARGET_NOT_MET
+    assert "more instances do not mend that" in answer.reason
+    assert len(plans) <= at_most
+
+
 def test_throttling_is_not_answered_with_instances():
     answer, plans = search(sizing_for(1000), ExactEndpoint(200, throttle_tps=700))
     assert answer.status is Status.TARGET_NOT_MET
