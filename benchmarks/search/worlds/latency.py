@@ -38,6 +38,7 @@ _EQUAL_TAILS = tuple((i + 0.5) / _EQUAL for i in range(_EQUAL - 1, -1, -1))
 _EQUAL_Z = tuple(-_NORMAL.inv_cdf(tail) for tail in _EQUAL_TAILS)
 #: Steps towards a quantile, and the relative change at which they end.
 _NEWTON, _CLOSE = 8, 1e-4
+#: In place of a tail of nothing, whose quantile has no bound.
 _LEAST_TAIL = 1e-9
 #: So few are drawn one by one.
 _FEW = 40

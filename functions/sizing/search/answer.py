@@ -12,6 +12,7 @@ from sizing.load_test.observation import Observation, Verdict
 from sizing.load_test.verdict import used_up
 from sizing.search.diagnosis import Diagnosis, diagnose
 from sizing.search.known import Known
+from sizing.search.prediction import CONTAINER
 from sizing.search.seen import Trial
 
 #: Standard errors that bound the interval of counts which noise can't tell apart (90 %).
@@ -239,7 +240,7 @@ def _limiting_resource(known: Known, count: int | None) -> str | None:
     if count is None or known.predicted is None:
         return None
     if known.seen.container_bound:
-        return known.seen.exhausted or "container"
+        return known.seen.exhausted or CONTAINER
     if count == 1:
         return known.seen.resource
     binding = known.prediction.binding(count - 1)

@@ -305,7 +305,7 @@ class FailureFit:
         limit_tps: Rate per instance at which they do, per second.
         error: Standard error of its logarithm.
         power: By which power of the rate their share grows.
-        power_error: Its standard error.
+        power_error: Its standard error; the larger, the less the counts agree with a power law.
     """
 
     limit_tps: float
@@ -323,8 +323,9 @@ class FailureFit:
         """Whether they hardly depend on the load, so that no count mends them.
 
         A fault of the model is more usual than a queue so short that its power is next to this.
+        Errors at a low rate and none at a higher one are neither: they came by chance.
         """
-        return self.power + self.power_error < LEAST_REFUSED_POWER
+        return abs(self.power) + self.power_error < LEAST_REFUSED_POWER
 
 
 def fit_failures(points: Sequence[FailurePoint], limit: float) -> FailureFit | None:
@@ -350,7 +351,8 @@ def fit_failures(points: Sequence[FailurePoint], limit: float) -> FailureFit | N
     most = MOST_REFUSED_OVER * max(limit, at.failed / at.due)
     near = [each for each in counts if each[2] <= most * each[1]]
     start = math.log(at.failed / at.due)
-    _, counted, error_of = _power_law(counts, limit, start, lacking=0.0)
+    counted_level, counted, error_of = _power_law(counts, limit, start, lacking=0.0)
+    dispersed = _dispersion(counts, counted_level, counted)
     level, power, (of_level, both, of_power) = _power_law(
         near, limit, start, lacking=REFUSED_MODEL_ERROR
     )
@@ -362,8 +364,26 @@ def fit_failures(points: Sequence[FailurePoint], limit: float) -> FailureFit | N
         limit_tps=math.exp(origin + max(distance, kept)),
         error=math.sqrt(max(variance, 0.0)) / max(power, LEAST_REFUSED_POWER),
         power=counted,
-        power_error=math.sqrt(error_of[2]),
+        power_error=math.sqrt(error_of[2] * dispersed),
     )
+
+
+def _expected(due: float, logarithm: float) -> float:
+    """Failures of so many requests, by the logarithm of their share."""
+    return due * math.exp(min(max(logarithm, -MOST_LOGARITHM), MOST_LOGARITHM))
+
+
+def _dispersion(points: Sequence[tuple[float, float, float]], level: float, power: float) -> float:
+    """Variance of counts about a power law over that of Poisson's law, 1 at the least.
+
+    Pearson's statistic over its degrees of freedom (McCullagh and Nelder, 1989, 9.2.4).
+    """
+    expected = [_expected(due, level + power * x) for x, due, _ in points]
+    squares = sum(
+        (failed - mean) ** 2 / max(mean, 1.0)
+        for (_, _, failed), mean in zip(points, expected, strict=True)
+    )
+    return max(squares / max(len(points) - 2, 1), 1.0)
 
 
 def _most(failed: float) -> float:
@@ -395,9 +415,8 @@ def _power_law(
         slopes = [0.0, (usual - power) / spread**2]
         a, b, d = LEAST_INFORMATION, 0.0, 1 / spread**2
         for x, due, failed in points:
-            logarithm = min(max(level + power * x, -MOST_LOGARITHM), MOST_LOGARITHM)
-            expected = due * math.exp(logarithm)
-            weight = 1 / (1 + expected * (lacking * (logarithm - math.log(limit))) ** 2)
+            expected = _expected(due, level + power * x)
+            weight = 1 / (1 + expected * (lacking * math.log(expected / due / limit)) ** 2)
             slopes[0] += weight * (failed - expected)
             slopes[1] += weight * (failed - expected) * x
             a, b, d = (

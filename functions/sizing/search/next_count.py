@@ -163,7 +163,7 @@ def _doubtful(known: Known) -> str | None:
     or cold instance does that as well, and too few instances would do it again.
     """
     target = known.seen.request.target
-    if known.seen.failing_load_tests > 1:
+    if len({step.load_test for step in known.seen.failing_early}) > 1:
         return None  # a stall would not be there each time
     held = [
         step

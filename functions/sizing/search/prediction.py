@@ -50,8 +50,6 @@ RATES_LOOKED_AT = 60
 LEAST_PERCENT = 0.01
 #: Probability that no evidence is taken to exceed.
 ALMOST_SURE = 1 - 1e-9
-
-
 #: What limits an instance where neither its hardware nor a latency does.
 CONTAINER = "container"
 

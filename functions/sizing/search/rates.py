@@ -9,7 +9,7 @@ from sizing.load_test.fleet import plan_fleet
 from sizing.load_test.plan import Burst, LoadTestPlan, Purpose, Step
 from sizing.request.sizing import Sizing
 from sizing.search.known import Known
-from sizing.search.prediction import LIKELY, OUT_OF_QUESTION, ROOM, Prediction
+from sizing.search.prediction import CONTAINER, LIKELY, OUT_OF_QUESTION, ROOM, Prediction
 
 #: Steps of a baseline, as shares of the saturation rate: around the band, where it matters.
 #: The highest shows how busy the hardware is next to saturation: whether it is what saturates.
@@ -144,11 +144,11 @@ def _above(predicted: Prediction, target: float, count: int) -> list[float]:
     if count == 1 and not predicted.seen.container_bound:
         return []
     fewer = predicted.binding(max(count - 1, 1))
-    if "container" not in fewer and "latency" not in fewer:
+    if CONTAINER not in fewer and "latency" not in fewer:
         return []
     rates = [target * ROOM]
     hardware = predicted.smallest_for_hardware()
-    if "container" in fewer and predicted.seen.overloaded_tps is None and hardware is not None:
+    if CONTAINER in fewer and predicted.seen.overloaded_tps is None and hardware is not None:
         rates.append(target * count / min(hardware, count))
     return sorted(rates)
 

@@ -145,7 +145,7 @@ class Seen:
         latency_bound: Whether the latency limit is broken under the band already.
         failures: How the share of errors depends on the rate, where they broke their limit long
             before saturation; None where they did not.
-        failing_load_tests: In how many load tests they did.
+        failing_early: The steps in which they did.
     """
 
     request: Request
@@ -159,7 +159,7 @@ class Seen:
     container_bound: bool
     latency_bound: bool
     failures: FailureFit | None = None
-    failing_load_tests: int = 0
+    failing_early: tuple[Step, ...] = ()
 
     @property
     def refusing(self) -> bool:
@@ -244,19 +244,17 @@ class Seen:
         """
         if self.failures is not None and not self.failures.stays:
             return None
-        bursts = [
+        bursts = (
             record.saturation_tps / record.instance_count
             for record in self.records
             if record.saturation_tps is not None
-        ]
+        )
         at_rest = AT_REST_SHARE * max(bursts, default=0.0)
         return next(
             (
                 step.observation
-                for step in self.steps
-                if step.overloaded
-                and step.offered_per_instance <= at_rest
-                and step.tally.breaks_error_limit(self.request.target)
+                for step in self.failing_early
+                if step.offered_per_instance <= at_rest
             ),
             None,
         )
@@ -289,8 +287,14 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
         if (saturation := trusted_saturation(record)) is not None
     ]
     most = max([*bursts, *(step.tps_per_instance for step in steps)], default=0.0)
-    early = [step for step in steps if step.tps_per_instance < EARLY * most]
-    failures = _failures(target, early)
+    early = [
+        step
+        for step in steps
+        if step.tps_per_instance < EARLY * most
+        and not (step.stray or step.cold or mostly_throttled(step.observation))
+    ]
+    failing_early = tuple(step for step in early if step.tally.breaks_error_limit(target))
+    failures = _failures(target, early) if failing_early else None
     # Of bursts the best, as one may have met a cold instance: if as much was served later, they
     # tell nothing. Not over what failed later.
     saturations = [max(bursts)] if bursts and max(bursts) > served * (1 + SAME_RATE) else []
@@ -322,29 +326,16 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
         container_bound=container_bound,
         latency_bound=latency_bound,
         failures=failures,
-        failing_load_tests=len(
-            {
-                step.load_test
-                for step in early
-                if step.overloaded and step.tally.breaks_error_limit(target)
-            }
-        ),
+        failing_early=failing_early,
     )
 
 
 def _failures(target: Target, steps: Sequence[Step]) -> FailureFit | None:
-    """How the share of errors depends on the rate; None where none broke its limit."""
-    counted = [
-        step
-        for step in steps
-        if not (step.stray or step.cold or mostly_throttled(step.observation))
-    ]
-    if not any(step.tally.breaks_error_limit(target) for step in counted):
-        return None
+    """How the share of errors depends on the rate."""
     return fit_failures(
         [
             FailurePoint(step.offered_per_instance, step.tally.due, step.tally.failed)
-            for step in counted
+            for step in steps
         ],
         target.error_percent / 100,
     )

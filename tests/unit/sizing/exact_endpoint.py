@@ -32,8 +32,8 @@ class ExactEndpoint:
         throttle_tps: The platform throttles above this rate.
         client_tps: Rate that one worker can drive.
         memory_percent: Memory in use.
-        refused_power: Where a share of requests is refused that grows with this power of the load;
-            None where none is.
+        refused_power: A share of requests is refused that is half of this power of the load; None
+            where none is.
     """
 
     capacity: float
@@ -78,7 +78,6 @@ class ExactEndpoint:
         load = min(reached / most, 0.999)
         served = min(reached, most) * (1 - self.error_percent / 100)
         if self.refused_power is not None:
-            # Half of the requests of a full instance, so that the share is right under the limit.
             served = min(served, reached * (1 - load**self.refused_power / 2))
         utilization = 100 * min(reached, most) / (n * self.capacity)
         throttled = offered - reached

@@ -63,6 +63,12 @@ def test_few_requests_do_not_tell_which() -> None:
     assert not fit.stays
 
 
+@pytest.mark.parametrize("at", [0.45, 0.59, 0.7, 0.95])
+def test_errors_at_one_rate_alone_are_chance(at: float) -> None:
+    fit = fitted({**dict.fromkeys(BASELINE, 0.0), at: 0.02})
+    assert not fit.stays
+
+
 def test_a_rate_that_surely_kept_the_limit_is_under_it() -> None:
     # A long queue refuses nothing, up to the end.
     fit = fitted({0.5: 0.0, 0.8: 0.0, 0.92: 0.0, 1.04: 0.0384})
