@@ -295,9 +295,10 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
     ]
     failing_early = tuple(step for step in early if step.tally.breaks_error_limit(target))
     failures = _failures(target, early) if failing_early else None
-    # Of bursts the best, as one may have met a cold instance: if as much was served later, they
-    # tell nothing. Not over what failed later.
-    saturations = [max(bursts)] if bursts and max(bursts) > served * (1 + SAME_RATE) else []
+    # Of bursts the best, as one may have met a cold instance: if as much was served later, in steps
+    # that failed too, they tell nothing. Not over what failed later.
+    most_served = max([served * (1 + SAME_RATE), *(step.tps_per_instance for step in steps)])
+    saturations = [max(bursts)] if bursts and max(bursts) > most_served else []
     # What refuses some requests long before it saturates does not saturate there.
     refusing = failures is not None and failures.grows
     saturations += [
