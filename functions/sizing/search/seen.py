@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sizing.catalogue.instance import InstanceFacts
@@ -49,8 +49,12 @@ EARLY = 0.9
 STALLED_ERRORS = 4.0
 #: And so much over it, relative: fits are not that good far from what was seen.
 STALLED_FACTOR = 1.15
-#: A utilization so much over what a higher rate showed later is that of a cold endpoint, relative.
+#: A utilization so much over what a higher rate showed later is that of a cold endpoint, relative;
+#: and without doubt, so that other instances are taken to be cold for as long.
 COLD_FACTOR = 1.02
+SURELY_COLD_FACTOR = 1.15
+#: Share of a fleet that must be new for the fleet to be.
+YOUNG_SHARE = 0.5
 
 
 class Stray(StrEnum):
@@ -68,6 +72,7 @@ class Step:
         load_test: Number of the load test among the candidate's.
         instances: Its count.
         load_test_start: Start of the load test's first window, epoch seconds.
+        young_since: When the instances began that most of the fleet is made of, epoch seconds.
         observation: What was seen.
         tally: What became of its requests.
         fails: Whether the endpoint answered too few requests, or too many with errors.
@@ -79,6 +84,7 @@ class Step:
     load_test: int
     instances: int
     load_test_start: int
+    young_since: int
     observation: Observation
     tally: Tally
     fails: bool
@@ -100,6 +106,11 @@ class Step:
     def age_seconds(self) -> int:
         """Time from the start of the load test's first window to this one's."""
         return self.observation.window.start - self.load_test_start
+
+    @property
+    def youth_seconds(self) -> int:
+        """Time from when its instances began, most of them, to this window's start."""
+        return self.observation.window.start - self.young_since
 
     @property
     def odd(self) -> bool:
@@ -354,6 +365,7 @@ def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
         if record.error is not None:
             continue
         reach = record.within_reach
+        young_since = _young_since(records[: index + 1])
         for seen, late in zip(reach, late_answers(reach), strict=True):
             if usable(seen):
                 counted = tally(seen, late)
@@ -362,6 +374,7 @@ def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
                         load_test=index,
                         instances=record.instance_count,
                         load_test_start=record.observations[0].window.start,
+                        young_since=young_since,
                         observation=seen,
                         tally=counted,
                         fails=counted.fails_to_serve(target),
@@ -370,21 +383,38 @@ def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
     return steps
 
 
+def _young_since(records: Sequence[LoadTestRecord]) -> int:
+    """When half of the latest load test's instances or more had begun, epoch seconds.
+
+    An endpoint that is scaled in loses its newest instances.
+    """
+    tested = [record for record in records if record.observations]
+    first = len(tested) - 1
+    newest_half = tested[first].instance_count // 2 + 1
+    while first > 0 and tested[first - 1].instance_count >= newest_half:
+        first -= 1
+    return tested[first].observations[0].window.start
+
+
 def _consistent(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """Steps with what others say of them: whether a failure or a p99 had to do with the rate."""
-    return tuple(_beside(step, steps) for step in steps)
+    """Steps with what others say of them: whether a failure or a p99 had to do with the rate.
+
+    Instances get warm as others of their kind did: as late as any was cold, others are.
+    """
+    judged = [_beside(step, steps) for step in steps]
+    cold_for = max(
+        (
+            step.youth_seconds
+            for step in judged
+            if any(_warmer(step, each, SURELY_COLD_FACTOR) for each in _as_loaded(step, steps))
+        ),
+        default=-1,
+    )
+    return tuple(replace(step, cold=step.cold or step.youth_seconds <= cold_for) for step in judged)
 
 
 def _beside(step: Step, steps: Sequence[Step]) -> Step:
-    # A fleet of as many instances or more, each with as much to do or more, had it no easier.
-    as_loaded = [
-        each
-        for each in steps
-        if each is not step
-        and not each.fails
-        and each.instances >= step.instances
-        and each.offered_per_instance >= step.offered_per_instance * (1 - SAME_RATE)
-    ]
+    as_loaded = _as_loaded(step, steps)
     stray = None
     if step.fails and as_loaded:
         before = [
@@ -394,22 +424,31 @@ def _beside(step: Step, steps: Sequence[Step]) -> Step:
             and each.observation.window.start < step.observation.window.start
         ]
         stray = Stray.STALL if any(not each.fails for each in before) else Stray.COLD_START
-    return Step(
-        load_test=step.load_test,
-        instances=step.instances,
-        load_test_start=step.load_test_start,
-        observation=step.observation,
-        tally=step.tally,
-        fails=step.fails,
+    return replace(
+        step,
         stray=stray,
         slow=any(_much_slower(step.observation, each.observation) for each in as_loaded),
-        cold=any(
-            each.observation.window.start > step.observation.window.start
-            and step.observation.utilization_percent
-            > COLD_FACTOR * each.observation.utilization_percent
-            for each in as_loaded
-        ),
+        cold=any(_warmer(step, each, COLD_FACTOR) for each in as_loaded),
     )
+
+
+def _as_loaded(step: Step, steps: Sequence[Step]) -> list[Step]:
+    """Steps that were served with as many instances or more, each with as much to do or more."""
+    return [
+        each
+        for each in steps
+        if each is not step
+        and not each.fails
+        and each.instances >= step.instances
+        and each.offered_per_instance >= step.offered_per_instance * (1 - SAME_RATE)
+    ]
+
+
+def _warmer(step: Step, later: Step, factor: float) -> bool:
+    """Whether a later step that had it no easier took less utilization."""
+    seen, other = step.observation, later.observation
+    warmer = seen.utilization_percent > factor * other.utilization_percent
+    return warmer and other.window.start > seen.window.start
 
 
 def _much_slower(seen: Observation, other: Observation) -> bool:
@@ -431,9 +470,15 @@ def _trials(
     for step in steps:
         if is_full_target(target, step.observation):
             held.setdefault(step.instances, []).append(step)
-    return {
-        instances: _trial(target, instances, each, container=container, latency=latency)
+    trials = [
+        _trial(target, instances, each, container=container, latency=latency)
         for instances, each in held.items()
+    ]
+    # A count that failed while its instances were cold, and served more afterwards, has not failed.
+    return {
+        trial.instances: trial
+        for trial in trials
+        if trial.serves or not all(step.odd for step in held[trial.instances])
     }
 
 
