@@ -21,6 +21,7 @@ from benchmarks.search.worlds.modifiers import (
     heavy_tails,
     hyper_threads,
     log_uniform,
+    long_cold_start,
     mixed,
     pauses,
     samples,
@@ -234,6 +235,7 @@ WORLDS: tuple[World, ...] = (
     World("two kinds", (two_kinds,), bound=0.5),
     World("pauses", (pauses,), bound=0.5),
     World("short queue", (short_queue,)),
+    World("long cold starts", (long_cold_start,)),
     World("mixed", (mixed,)),
 )
 BY_NAME = {each.name: each for each in WORLDS}

@@ -46,9 +46,18 @@ def cold_start(random: Random, truth: Truth, conditions: Conditions) -> Drawn:
 
     It gets warm in proportion to time, as an exponential does, or all at once.
     """
-    cost, seconds = random.uniform(0.2, 2.0), log_uniform(random, 30, 240)
+    return truth, _colder(random, conditions, 30, 240)
+
+
+def long_cold_start(random: Random, truth: Truth, conditions: Conditions) -> Drawn:
+    """The same, but 240 to 900 s: longer than some load tests take."""
+    return truth, _colder(random, conditions, 240, 900)
+
+
+def _colder(random: Random, conditions: Conditions, least: float, most: float) -> Conditions:
+    cost, seconds = random.uniform(0.2, 2.0), log_uniform(random, least, most)
     warming: Warming = random.choice(get_args(Warming))
-    return truth, replace(conditions, cold_cost=cost, cold_seconds=seconds, warming=warming)
+    return replace(conditions, cold_cost=cost, cold_seconds=seconds, warming=warming)
 
 
 def start_errors(random: Random, truth: Truth, conditions: Conditions) -> Drawn:

@@ -362,7 +362,7 @@ def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
     """The usable observations of load tests."""
     steps = []
     for index, record in enumerate(records):
-        if record.error is not None:
+        if record.error is not None or not record.observations:
             continue
         reach = record.within_reach
         young_since = _young_since(records[: index + 1])
@@ -384,14 +384,14 @@ def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
 
 
 def _young_since(records: Sequence[LoadTestRecord]) -> int:
-    """When half of the latest load test's instances or more had begun, epoch seconds.
+    """When the newer part of the latest load test's instances had begun, epoch seconds.
 
     An endpoint that is scaled in loses its newest instances.
     """
     tested = [record for record in records if record.observations]
     first = len(tested) - 1
-    newest_half = tested[first].instance_count // 2 + 1
-    while first > 0 and tested[first - 1].instance_count >= newest_half:
+    newer = math.floor((1 - YOUNG_SHARE) * tested[first].instance_count) + 1
+    while first > 0 and tested[first - 1].instance_count >= newer:
         first -= 1
     return tested[first].observations[0].window.start
 

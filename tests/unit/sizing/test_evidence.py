@@ -243,6 +243,45 @@ def test_a_burst_that_met_a_cold_instance_is_revised_by_what_was_served():
     assert len(plans) <= 3
 
 
+class TestMinutesToGetWarm:
+    """A model whose requests cost 1.8 times as much in the first minutes of each instance."""
+
+    @staticmethod
+    def cold_for(seconds: float) -> ExactEndpoint:
+        begun: list[float] = []
+
+        class Slow(ExactEndpoint):
+            def run(self, plan: LoadTestPlan, started_at: float = 0.0) -> LoadTestRecord:
+                n = plan.instance_count
+                del begun[n:]
+                begun.extend([started_at] * (n - len(begun)))
+                warm = super().run(plan, started_at)
+                cold = ExactEndpoint(
+                    self.capacity / 1.8, latency_ms=1.8 * self.latency_ms, growth=self.growth
+                ).run(plan, started_at)
+                if plan.burst is not None:
+                    # Its steps are shares of what the cold burst found.
+                    steps = [
+                        step.model_copy(update={"offered_tps": seen.offered_tps})
+                        for step, seen in zip(plan.steps, cold.observations, strict=False)
+                    ]
+                    warm = super().run(plan.model_copy(update={"steps": tuple(steps)}), started_at)
+                half = begun[n // 2]
+                observations = tuple(
+                    late if late.window.start - half >= seconds else early
+                    for early, late in zip(cold.observations, warm.observations, strict=True)
+                )
+                return cold.model_copy(update={"observations": observations})
+
+        return Slow(300.0)
+
+    @pytest.mark.parametrize("seconds", [500, 700, 1200])
+    def test_a_count_that_failed_while_cold_has_not_failed(self, seconds):
+        outcome, plans = sized(4000, self.cold_for(seconds), model_latency_p99_ms=100.0)
+        assert outcome.instance_count == 20  # 200 of 300 TPS each
+        assert len(plans) <= 5
+
+
 def test_a_burst_that_ended_at_our_bound_saturated_nothing():
     sizing = sizing_for(52)
     record = ExactEndpoint(40).run(baseline(sizing, sizing.candidates[0]))
