@@ -211,7 +211,7 @@ def why_not_fewer(known: Known, count: int) -> str:
             saved = 100 * (count - possible) / count
             return (
                 f"{shown}; {instances(possible)} may do, at {predicted:.1f} %, a saving of "
-                f"{saved:.0f} % that was not worth another load test"
+                f"{saved:.0f} % that was not worth another load test after {len(known.seen.records)}"
             )
         why = f"{instances(fewer)} would be at {known.prediction.utilization_at(fewer):.1f} %"
         others = [each for each in known.prediction.binding(fewer) if each != known.seen.resource]
