@@ -208,10 +208,10 @@ def why_not_fewer(known: Known, count: int) -> str:
         possible = known.prediction.smallest_count(above=known.most_bad)
         if possible is not None and possible < count:
             predicted = known.prediction.utilization_at(possible)
-            saved = 100 * (count - possible) / count
+            saved, load_tests = 100 * (count - possible) / count, len(known.seen.records)
             return (
                 f"{shown}; {instances(possible)} may do, at {predicted:.1f} %, a saving of "
-                f"{saved:.0f} % that was not worth another load test after {len(known.seen.records)}"
+                f"{saved:.0f} % that was not worth another load test after {load_tests}"
             )
         why = f"{instances(fewer)} would be at {known.prediction.utilization_at(fewer):.1f} %"
         others = [each for each in known.prediction.binding(fewer) if each != known.seen.resource]
