@@ -49,11 +49,11 @@ EARLY = 0.9
 STALLED_ERRORS = 4.0
 #: And so much over it, relative: fits are not that good far from what was seen.
 STALLED_FACTOR = 1.15
-#: A utilization so much over what a higher rate showed later is that of a cold endpoint, relative;
-#: and without doubt, so that other instances are taken to be cold for as long.
+#: A utilization so much over what a higher rate showed later is that of a cold endpoint, relative.
 COLD_FACTOR = 1.02
+#: The same without doubt: other instances are taken to be cold for as long.
 SURELY_COLD_FACTOR = 1.15
-#: Share of a fleet that must be new for the fleet to be.
+#: Share of a fleet, the newest of it, that its age goes by.
 YOUNG_SHARE = 0.5
 
 
@@ -72,19 +72,20 @@ class Step:
         load_test: Number of the load test among the candidate's.
         instances: Its count.
         load_test_start: Start of the load test's first window, epoch seconds.
-        young_since: When the instances began that most of the fleet is made of, epoch seconds.
+        instances_began: When the newer half of its instances were first under load, epoch seconds.
         observation: What was seen.
         tally: What became of its requests.
         fails: Whether the endpoint answered too few requests, or too many with errors.
         stray: What that was, if the same or a higher rate was served; None if it was not.
         slow: Whether its p99 is a stall's: a higher rate was answered much faster.
-        cold: Whether the endpoint got warm in it or later: a higher rate took less utilization.
+        cold: Whether the endpoint got warm in it or later: a higher rate took less utilization,
+            or its instances were no older than others that surely did.
     """
 
     load_test: int
     instances: int
     load_test_start: int
-    young_since: int
+    instances_began: int
     observation: Observation
     tally: Tally
     fails: bool
@@ -108,9 +109,9 @@ class Step:
         return self.observation.window.start - self.load_test_start
 
     @property
-    def youth_seconds(self) -> int:
-        """Time from when its instances began, most of them, to this window's start."""
-        return self.observation.window.start - self.young_since
+    def instance_age_seconds(self) -> int:
+        """Time from when the newer half of its instances began to this window's start."""
+        return self.observation.window.start - self.instances_began
 
     @property
     def odd(self) -> bool:
@@ -365,7 +366,7 @@ def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
         if record.error is not None or not record.observations:
             continue
         reach = record.within_reach
-        young_since = _young_since(records[: index + 1])
+        began = _instances_began(records[: index + 1])
         for seen, late in zip(reach, late_answers(reach), strict=True):
             if usable(seen):
                 counted = tally(seen, late)
@@ -374,7 +375,7 @@ def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
                         load_test=index,
                         instances=record.instance_count,
                         load_test_start=record.observations[0].window.start,
-                        young_since=young_since,
+                        instances_began=began,
                         observation=seen,
                         tally=counted,
                         fails=counted.fails_to_serve(target),
@@ -383,8 +384,8 @@ def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
     return steps
 
 
-def _young_since(records: Sequence[LoadTestRecord]) -> int:
-    """When the newer part of the latest load test's instances had begun, epoch seconds.
+def _instances_began(records: Sequence[LoadTestRecord]) -> int:
+    """When the newer part of the latest load test's instances began, epoch seconds.
 
     An endpoint that is scaled in loses its newest instances.
     """
@@ -401,20 +402,19 @@ def _consistent(steps: Sequence[Step]) -> tuple[Step, ...]:
 
     Instances get warm as others of their kind did: as late as any was cold, others are.
     """
-    judged = [_beside(step, steps) for step in steps]
+    compared = [(step, _as_loaded(step, steps)) for step in steps]
     cold_for = max(
         (
-            step.youth_seconds
-            for step in judged
-            if any(_warmer(step, each, SURELY_COLD_FACTOR) for each in _as_loaded(step, steps))
+            step.instance_age_seconds
+            for step, as_loaded in compared
+            if any(_warmer(step, each, SURELY_COLD_FACTOR) for each in as_loaded)
         ),
         default=-1,
     )
-    return tuple(replace(step, cold=step.cold or step.youth_seconds <= cold_for) for step in judged)
+    return tuple(_beside(step, steps, as_loaded, cold_for) for step, as_loaded in compared)
 
 
-def _beside(step: Step, steps: Sequence[Step]) -> Step:
-    as_loaded = _as_loaded(step, steps)
+def _beside(step: Step, steps: Sequence[Step], as_loaded: Sequence[Step], cold_for: int) -> Step:
     stray = None
     if step.fails and as_loaded:
         before = [
@@ -428,7 +428,8 @@ def _beside(step: Step, steps: Sequence[Step]) -> Step:
         step,
         stray=stray,
         slow=any(_much_slower(step.observation, each.observation) for each in as_loaded),
-        cold=any(_warmer(step, each, COLD_FACTOR) for each in as_loaded),
+        cold=step.instance_age_seconds <= cold_for
+        or any(_warmer(step, each, COLD_FACTOR) for each in as_loaded),
     )
 
 
