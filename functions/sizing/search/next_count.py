@@ -31,7 +31,12 @@ from sizing.search.answer import (
 )
 from sizing.search.known import CLEARLY, Known, sureness
 from sizing.search.prediction import CONTAINER, LIKELY, OUT_OF_QUESTION, ROOM
-from sizing.search.rates import baseline_plan, first_plan, verification_plan
+from sizing.search.rates import (
+    baseline_plan,
+    first_plan,
+    repeated_baseline_plan,
+    verification_plan,
+)
 from sizing.search.seen import is_full_target
 
 #: Expected saving, as a share of the instances, that is worth another load test where the count
@@ -72,6 +77,8 @@ class Open:
     instance_count: int | None
     hourly_cost_usd: float
     latency_ms: float
+    #: What becomes of it without that load test, which is for the last hope; None if it has more.
+    otherwise: CandidateOutcome | None = None
 
 
 CandidateState = Open | CandidateOutcome
@@ -195,7 +202,12 @@ def _searched(sizing: Sizing, known: Known, driven: float | None) -> CandidateSt
     """The search over counts: predict, verify, move inside the bracket of known bad and good."""
     hopeless = _hopeless(known)
     if hopeless is not None:
-        return closed(known, CandidateStatus.TARGET_NOT_MET, *hopeless)
+        lost = closed(known, CandidateStatus.TARGET_NOT_MET, *hopeless)
+        if hopeless[1] != "latency" or _baseline_repeated(known):
+            return lost
+        plan = repeated_baseline_plan(sizing, known, driven)
+        # After all that is known to have a chance.
+        return Open(plan, None, math.inf, math.inf, otherwise=lost)
     bad, good = known.most_bad, known.least_good
     if good is not None:
         if known.seen.failure is not None:
@@ -242,6 +254,14 @@ def _hopeless(known: Known) -> tuple[str, str] | None:
             "latency",
         )
     return None
+
+
+def _baseline_repeated(known: Known) -> bool:
+    """Whether one instance was seen again, after it had been under load for some time."""
+    return any(
+        step.load_test > 0 and known.seen.records[step.load_test].purpose is Purpose.BASELINE
+        for step in known.seen.steps
+    )
 
 
 def _likeliest_last(known: Known, bad: int, good: int | None = None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from sizing.catalogue.instance import InstanceFacts
 from sizing.load_test.fleet import plan_fleet
@@ -24,6 +25,10 @@ FRACTION_FOR_LATENCY = 0.35
 BINDING_FRACTION = 0.65
 FEW_TPS = 200.0
 MOST_BASELINE_HELD = 4
+#: Shares of the lowest rate that was seen, for which a baseline is repeated where even that was too
+#: slow; no rate under so many requests per second, which have no p99.
+LOWER_SHARES = (0.25, 0.5)
+LEAST_TPS = 1.0
 BURST_STAGE_SECONDS = 3.0
 #: Concurrency at which a burst gives up looking for saturation, per vCPU.
 BURST_CONCURRENCY_PER_VCPU = 32
@@ -53,8 +58,9 @@ def baseline_plan(
     reason: str,
     *,
     at_least: int = 1,
+    lower: Sequence[float] = (),
 ) -> LoadTestPlan:
-    """One instance: a burst that saturates it, then steps around the band."""
+    """One instance: a burst that saturates it, then ``lower`` rates and steps around the band."""
     fleet = plan_fleet(
         sizing.request.load,
         sizing.body_bytes,
@@ -82,6 +88,7 @@ def baseline_plan(
             stage_seconds=BURST_STAGE_SECONDS,
         ),
         steps=(
+            *(Step(offered_tps=rate) for rate in lower),
             *(Step(saturation_fraction=fraction) for fraction in fractions),
             # Where it fits on one instance, there may be nothing left to verify.
             Step(offered_tps=sizing.request.target.tps, saturation_fraction=max(fractions)),
@@ -90,6 +97,14 @@ def baseline_plan(
         worker_vcpus=fleet.worker_vcpus,
         reason=f"{reason}; {fleet.workers} load worker(s): {fleet.reason}",
     )
+
+
+def repeated_baseline_plan(sizing: Sizing, known: Known, driven: float | None) -> LoadTestPlan:
+    """The baseline once more, by now of a warm instance, and with less to do than was ever seen."""
+    lowest = known.seen.least_rate
+    lower = [share * lowest for share in LOWER_SHARES if share * lowest >= LEAST_TPS]
+    reason = "too slow at every rate so far: once more on a warm instance, and at lower rates"
+    return baseline_plan(sizing, known.seen.facts, driven, reason, lower=lower)
 
 
 def verification_plan(

@@ -66,6 +66,8 @@ def next_load_test(sizing: Sizing, history: Sequence[LoadTestRecord]) -> LoadTes
         return _answer(known, states, best, limit=None)
     chosen = min(opened.values(), key=lambda state: (state.hourly_cost_usd, state.latency_ms))
     limit = _limit_reached(sizing, chosen.plan, history)
+    if limit is not None and chosen.otherwise is not None:
+        return _answer(known, states, best, limit=None)
     if limit is not None:
         for name, state in states.items():
             if isinstance(state, Open):
@@ -158,7 +160,8 @@ def _answer(
     outcomes = tuple(
         state
         if isinstance(state, CandidateOutcome)
-        else left_open(
+        else state.otherwise
+        or left_open(
             known[name],
             state.instance_count,
             _why_left_open(state, best, limit),
