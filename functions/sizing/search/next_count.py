@@ -55,6 +55,7 @@ LEAST_CHANCE = 0.4
 #: Load tests of a candidate after which a count that serves is not bettered any more: where
 #: latency hardly depends on the count, one smaller count after the other looks likely.
 ENOUGH_LOAD_TESTS = 6
+WORTH_AFTER_ENOUGH = 0.25
 #: Lowest rate per instance that is predicted for, as a share of the lowest that was seen.
 LEAST_SHARE_OF_SEEN = 0.7
 #: The same where a queue refuses requests: their share is a power of the rate, far down.
@@ -338,7 +339,7 @@ def _worth_trying(known: Known, good: int) -> int | None:
     in_band = seen.utilization_percent >= band.min * CLEARLY
     worth = _worth(known, good, in_band=in_band)
     if len(known.seen.records) >= ENOUGH_LOAD_TESTS:
-        return None
+        worth = max(worth, WORTH_AFTER_ENOUGH)
     for count in range(good - 1, known.most_bad, -1):
         chance = _chance(known, count)
         if chance < LEAST_CHANCE:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sizing.catalogue.instance import InstanceFacts
+from sizing.load_test.cost import step_seconds
 from sizing.load_test.fleet import plan_fleet
 from sizing.load_test.plan import Burst, LoadTestPlan, Purpose, Step
 from sizing.request.sizing import Sizing
@@ -35,6 +36,7 @@ BURST_CONCURRENCY_PER_VCPU = 32
 LEAST_MAX_CONCURRENCY = 128
 #: Steps at the target before the others where new instances were seen to be cold.
 WARM_UP_STEPS = 2
+MOST_WARM_UP_STEPS = 10
 #: Largest ratio between the rates of neighbouring steps, but for counts under five.
 WIDEST_STEP = 1.25
 #: Neighbours either way at the most.
@@ -122,8 +124,9 @@ def verification_plan(
     predicted = known.predicted
     held = 1 if predicted is None else predicted.steps_to_hold(count)
     rates = [target * count / each for each in reversed(more)] + [target] * held
-    if known.seen.starts_cold and count > most_before(known):
-        rates = [target] * WARM_UP_STEPS + rates
+    if known.seen.starts_cold and count > known.seen.records[-1].instance_count:
+        cold = math.floor(known.seen.cold_for / step_seconds(sizing.request.measurement)) + 1
+        rates = [target] * min(max(cold, WARM_UP_STEPS), MOST_WARM_UP_STEPS) + rates
     if fewer and fewer[0] < count - 1 and predicted and predicted.latency_is_open(count):
         # Latency bends: a line to the farther neighbour would miss the nearer one.
         fewer.insert(0, count - 1)
@@ -142,11 +145,6 @@ def verification_plan(
         worker_vcpus=fleet.worker_vcpus,
         reason=f"{reason}; {fleet.workers} load worker(s): {fleet.reason}",
     )
-
-
-def most_before(known: Known) -> int:
-    """The most instances that were under load in any load test so far."""
-    return max((record.instance_count for record in known.seen.records), default=0)
 
 
 def _above(predicted: Prediction, target: float, count: int) -> list[float]:

@@ -55,6 +55,8 @@ COLD_FACTOR = 1.02
 SURELY_COLD_FACTOR = 1.15
 #: Share of a fleet, the newest of it, that its age goes by.
 YOUNG_SHARE = 0.5
+#: Age up to which instances are cold, where none was seen to be.
+NEVER_COLD = -1
 
 
 class Stray(StrEnum):
@@ -73,6 +75,7 @@ class Step:
         instances: Its count.
         load_test_start: Start of the load test's first window, epoch seconds.
         instances_began: When the newer half of its instances were first under load, epoch seconds.
+        newest_began: When the newest of them were.
         observation: What was seen.
         tally: What became of its requests.
         fails: Whether the endpoint answered too few requests, or too many with errors.
@@ -86,6 +89,7 @@ class Step:
     instances: int
     load_test_start: int
     instances_began: int
+    newest_began: int
     observation: Observation
     tally: Tally
     fails: bool
@@ -112,6 +116,11 @@ class Step:
     def instance_age_seconds(self) -> int:
         """Time from when the newer half of its instances began to this window's start."""
         return self.observation.window.start - self.instances_began
+
+    @property
+    def newest_age_seconds(self) -> int:
+        """The same from when its newest instances began: a p99 is theirs."""
+        return self.observation.window.start - self.newest_began
 
     @property
     def odd(self) -> bool:
@@ -155,6 +164,7 @@ class Seen:
             none failed.
         container_bound: Whether the container, not the hardware, sets how much one serves.
         latency_bound: Whether the latency limit is broken under the band already.
+        cold_for: Age up to which instances were surely cold, seconds.
         failures: How the share of errors depends on the rate, where they broke their limit long
             before saturation; None where they did not.
         failing_early: The steps in which they did.
@@ -170,6 +180,7 @@ class Seen:
     overloaded_tps: float | None
     container_bound: bool
     latency_bound: bool
+    cold_for: int = NEVER_COLD
     failures: FailureFit | None = None
     failing_early: tuple[Step, ...] = ()
 
@@ -282,8 +293,13 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
     """
     target = request.target
     records = tuple(each for each in load_tests if each.instance_type == facts.instance_type)
-    run = [record for record in records if record.error is None]
-    steps = _consistent(_steps(target, records))
+    steps, cold_for = _consistent(_steps(target, records))
+    cold_at_first = {step.load_test for step in steps if step.cold and not step.age_seconds}
+    run = [
+        record
+        for index, record in enumerate(records)
+        if record.error is None and index not in cold_at_first
+    ]
     served = max((step.offered_per_instance for step in steps if not step.fails), default=0.0)
     failing = [step for step in steps if step.overloaded]
     overloaded = min((step.offered_per_instance for step in failing), default=None)
@@ -338,6 +354,7 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
         overloaded_tps=overloaded,
         container_bound=container_bound,
         latency_bound=latency_bound,
+        cold_for=cold_for,
         failures=failures,
         failing_early=failing_early,
     )
@@ -366,7 +383,8 @@ def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
         if record.error is not None or not record.observations:
             continue
         reach = record.within_reach
-        began = _instances_began(records[: index + 1])
+        began = _instances_began(records[: index + 1], YOUNG_SHARE)
+        newest = _instances_began(records[: index + 1], 0.0)
         for seen, late in zip(reach, late_answers(reach), strict=True):
             if usable(seen):
                 counted = tally(seen, late)
@@ -376,6 +394,7 @@ def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
                         instances=record.instance_count,
                         load_test_start=record.observations[0].window.start,
                         instances_began=began,
+                        newest_began=newest,
                         observation=seen,
                         tally=counted,
                         fails=counted.fails_to_serve(target),
@@ -384,21 +403,23 @@ def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
     return steps
 
 
-def _instances_began(records: Sequence[LoadTestRecord]) -> int:
-    """When the newer part of the latest load test's instances began, epoch seconds.
+def _instances_began(records: Sequence[LoadTestRecord], share: float) -> int:
+    """When a share of the latest load test's instances, the newest, began, epoch seconds.
 
     An endpoint that is scaled in loses its newest instances.
     """
     tested = [record for record in records if record.observations]
     first = len(tested) - 1
-    newer = math.floor((1 - YOUNG_SHARE) * tested[first].instance_count) + 1
+    newer = min(math.floor((1 - share) * tested[first].instance_count) + 1, tested[first].instance_count)
     while first > 0 and tested[first - 1].instance_count >= newer:
         first -= 1
     return tested[first].observations[0].window.start
 
 
-def _consistent(steps: Sequence[Step]) -> tuple[Step, ...]:
+def _consistent(steps: Sequence[Step]) -> tuple[tuple[Step, ...], int]:
     """Steps with what others say of them: whether a failure or a p99 had to do with the rate.
+
+    And the age up to which instances were seen to be cold, seconds.
 
     Instances get warm as others of their kind did: as late as any was cold, others are.
     """
@@ -409,9 +430,9 @@ def _consistent(steps: Sequence[Step]) -> tuple[Step, ...]:
             for step, as_loaded in compared
             if any(_warmer(step, each, SURELY_COLD_FACTOR) for each in as_loaded)
         ),
-        default=-1,
+        default=NEVER_COLD,
     )
-    return tuple(_beside(step, steps, as_loaded, cold_for) for step, as_loaded in compared)
+    return tuple(_beside(step, steps, as_loaded, cold_for) for step, as_loaded in compared), cold_for
 
 
 def _beside(step: Step, steps: Sequence[Step], as_loaded: Sequence[Step], cold_for: int) -> Step:
