@@ -43,7 +43,7 @@ def plan_fleet(
     peak_tps: float,
     driven: float | None = None,
     *,
-    at_least: int = 1,
+    at_least_vcpus: int = 1,
 ) -> LoadFleet:
     """Plan the workers of a load test.
 
@@ -52,15 +52,18 @@ def plan_fleet(
         body_bytes: Mean size of a request body, as it is sent.
         peak_tps: Highest rate the load test will offer, per second.
         driven: ``measured_tps_per_vcpu`` of the sizing's load tests so far.
-        at_least: Fewest workers, because fewer were too few before.
+        at_least_vcpus: Fewest vCPUs of all workers, because fewer were too few before.
     """
     vcpus = worker_vcpus(load, body_bytes, peak_tps)
     if load.workers is not None:
         return LoadFleet(load.workers, vcpus, "as the request says")
     trusted = trusted_tps_per_vcpu(body_bytes)
     rate = trusted if driven is None else min(driven, 4 * trusted)
+    total = max(peak_tps / rate, at_least_vcpus)
+    if load.worker_vcpus is None:
+        vcpus = _large_enough(total / _MOST_WORKERS, vcpus)
     needed = max(math.ceil(peak_tps / (rate * vcpus)), 1)
-    workers = min(max(needed, at_least), _MOST_WORKERS)
+    workers = min(max(needed, math.ceil(at_least_vcpus / vcpus)), _MOST_WORKERS)
     source = "trusted" if driven is None else "measured"
     reason = f"{peak_tps:.0f} TPS at {rate:.0f} TPS a vCPU ({source})"
     if vcpus > 1 and load.worker_vcpus is None:
@@ -73,14 +76,18 @@ def plan_fleet(
 def worker_vcpus(load: Load, body_bytes: float, peak_tps: float) -> int:
     """vCPUs of each worker: as the request says, or the least that keep the workers few.
 
-    They depend on the rate alone and not on what was measured, so that a number of workers means
-    the same in all load tests at about the same rate.
+    They depend on the rate alone and not on what was measured, unless that asks for more workers
+    than there can be.
     """
     if load.worker_vcpus is not None:
         return load.worker_vcpus
-    vcpus = peak_tps / trusted_tps_per_vcpu(body_bytes)
-    largest = _WORKER_VCPUS[-1]
-    return next((size for size in _WORKER_VCPUS if size * _FEW_WORKERS >= vcpus), largest)
+    return _large_enough(peak_tps / trusted_tps_per_vcpu(body_bytes) / _FEW_WORKERS)
+
+
+def _large_enough(vcpus: float, least: int = 1) -> int:
+    """The smallest size of a task with so many vCPUs, or the largest there is."""
+    sizes = (size for size in _WORKER_VCPUS if size >= max(vcpus, least))
+    return next(sizes, _WORKER_VCPUS[-1])
 
 
 def trusted_tps_per_vcpu(body_bytes: float) -> float:

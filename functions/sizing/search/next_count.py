@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from sizing.load_test.observation import LoadTestRecord, Observation
 from sizing.load_test.plan import LoadTestPlan, Purpose
 from sizing.load_test.verdict import (
     SURELY_SHORT_SHARE,
@@ -17,6 +18,7 @@ from sizing.load_test.verdict import (
     usable,
     used_up,
 )
+from sizing.request.request import Target
 from sizing.request.sizing import Sizing
 from sizing.search.answer import (
     CandidateOutcome,
@@ -60,6 +62,8 @@ WORTH_AFTER_ENOUGH = 0.25
 LEAST_SHARE_OF_SEEN = 0.7
 #: The same where a queue refuses requests: their share is a power of the rate, far down.
 LEAST_SHARE_IF_REFUSING = 0.3
+#: How much less a cold instance serves, as a factor at the most: more is not its youth.
+MOST_COLD = 3.0
 #: Share of the requests that may have failed in a stall or on a cold instance.
 DOUBTFUL_ERRORS = 0.25
 #: How often a load test is repeated for the same reason.
@@ -120,48 +124,54 @@ def _open(known: Known, plan: LoadTestPlan, count: int | None) -> Open:
 
 def _repeated(sizing: Sizing, known: Known, driven: float | None) -> CandidateState | None:
     """The latest load test once more, where it did not show what it was for; None if it did."""
-    last = known.seen.records[-1]
-    needed = [
-        seen
-        for seen in last.observations
-        if last.purpose is Purpose.BASELINE or is_full_target(sizing.request.target, seen)
-    ]
+    last, target = known.seen.records[-1], sizing.request.target
+    needed = _needed(target, last)
     alike = [
         each
         for each in known.seen.records
         if (each.instance_count, each.purpose) == (last.instance_count, last.purpose)
     ]
-    useful = [seen for seen in needed if usable(seen)]
+    useful = any(usable(seen) for seen in needed)
     doubtful = _doubtful(known) if last.purpose is Purpose.VERIFY and len(alike) == 1 else None
     broke = NOTHING_SUCCEEDED in (last.error, (last.cause or "").partition(":")[0])
     if not broke and (last.error is not None or (useful and doubtful is None)):
         return None
-    limited = [seen for seen in needed if seen.client_limited is not None]
-    if limited:
-        why = f"the load generator was the limit ({limited[0].client_limited})"
-        allowed = REPEATS_WHEN_CLIENT_LIMITED
+    limited = next((seen.client_limited for seen in needed if seen.client_limited), None)
+    had = last.workers * last.worker_vcpus
+    vcpus, allowed = had, REPEATS_WHEN_INVALID
+    if limited is not None:
+        why = f"the load generator was the limit ({limited})"
+        vcpus, allowed = 2 * had, REPEATS_WHEN_CLIENT_LIMITED
         if sizing.request.load.workers is not None:
             reason = f"{why}; load.workers is set to {last.workers}: raise it or leave it out"
             return closed(known, CandidateStatus.FAILED, reason)
-        workers = last.workers * 2
     elif doubtful is not None:
         why = f"{doubtful}: a stall, or too few instances"
-        allowed = REPEATS_WHEN_INVALID
-        workers = last.workers
     else:
         invalid = next((seen.invalid for seen in needed if seen.invalid), "no step was measured")
-        invalid = last.cause or invalid
-        why = f"the measurement was not valid ({invalid})"
-        allowed = REPEATS_WHEN_INVALID
-        workers = last.workers
-    if len(alike) > allowed:
-        return closed(known, CandidateStatus.FAILED, f"{why}, {len(alike)} times")
+        why = f"the measurement was not valid ({last.cause or invalid})"
+    in_vain = [each for each in alike if not any(usable(seen) for seen in _needed(target, each))]
+    if len(in_vain) > allowed:
+        return closed(known, CandidateStatus.FAILED, f"{why}, {len(in_vain)} times")
+    reason = f"repeated: {why}"
+    facts, count = known.seen.facts, last.instance_count
     if last.purpose is Purpose.BASELINE:
-        plan = baseline_plan(sizing, known.seen.facts, driven, f"repeated: {why}", at_least=workers)
-        return _open(known, plan, None)
-    count = last.instance_count
-    plan = verification_plan(sizing, known, count, driven, f"repeated: {why}", at_least=workers)
-    return _open(known, plan, count)
+        plan = baseline_plan(sizing, facts, driven, reason, at_least_vcpus=vcpus)
+    else:
+        plan = verification_plan(sizing, known, count, driven, reason, at_least_vcpus=vcpus)
+    if limited is not None and plan.workers * plan.worker_vcpus <= had:
+        reason = f"{why}, and no more than {last.workers} workers of {last.worker_vcpus} vCPUs"
+        return closed(known, CandidateStatus.FAILED, f"{reason} are planned")
+    return _open(known, plan, None if last.purpose is Purpose.BASELINE else count)
+
+
+def _needed(target: Target, record: LoadTestRecord) -> list[Observation]:
+    """The steps that a load test was for."""
+    return [
+        seen
+        for seen in record.observations
+        if record.purpose is Purpose.BASELINE or is_full_target(target, seen)
+    ]
 
 
 def _doubtful(known: Known) -> str | None:
@@ -204,11 +214,7 @@ def _searched(sizing: Sizing, known: Known, driven: float | None) -> CandidateSt
     hopeless = _hopeless(known)
     if hopeless is not None:
         lost = closed(known, CandidateStatus.TARGET_NOT_MET, *hopeless)
-        if hopeless[1] != "latency" or _baseline_repeated(known):
-            return lost
-        plan = repeated_baseline_plan(sizing, known, driven)
-        # After all that is known to have a chance.
-        return Open(plan, None, math.inf, math.inf, otherwise=lost)
+        return _last_hope(sizing, known, driven, lost) if hopeless[1] == "latency" else lost
     bad, good = known.most_bad, known.least_good
     if good is not None:
         if known.seen.failure is not None:
@@ -224,7 +230,16 @@ def _searched(sizing: Sizing, known: Known, driven: float | None) -> CandidateSt
     possible = known.prediction.smallest_count(-OUT_OF_QUESTION, above=bad)
     if possible is None or possible > most:
         served = known_to_serve(known, "limits.max_instances")
-        return served or too_many(known, predicted, most)
+        if served is not None:
+            return served
+        lost = too_many(known, predicted, most)
+        if (
+            possible is not None
+            and possible > MOST_COLD * most
+            and known.prediction.tightest(possible - 1) != "latency"
+        ):
+            return lost
+        return _last_hope(sizing, known, driven, lost)
     predicted = _in_strides(known, most if predicted is None else predicted, most)
     reason = f"{known.prediction.utilization_at(predicted):.1f} % predicted"
     if bad:
@@ -257,12 +272,22 @@ def _hopeless(known: Known) -> tuple[str, str] | None:
     return None
 
 
-def _baseline_repeated(known: Known) -> bool:
-    """Whether one instance was seen again, after it had been under load for some time."""
-    return any(
+def _last_hope(
+    sizing: Sizing, known: Known, driven: float | None, lost: CandidateOutcome
+) -> CandidateState:
+    """The baseline again before a type is given up for what one instance did: it was cold, maybe.
+
+    What becomes of the type otherwise, where it was repeated.
+    """
+    again = any(
         step.load_test > 0 and known.seen.records[step.load_test].purpose is Purpose.BASELINE
         for step in known.seen.steps
     )
+    if again:
+        return lost
+    plan = repeated_baseline_plan(sizing, known, driven)
+    # After all that is known to have a chance.
+    return Open(plan, None, math.inf, math.inf, otherwise=lost)
 
 
 def _likeliest_last(known: Known, bad: int, good: int | None = None) -> int | None:

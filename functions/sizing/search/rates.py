@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sizing.catalogue.instance import InstanceFacts
 from sizing.load_test.cost import step_seconds
-from sizing.load_test.fleet import plan_fleet
+from sizing.load_test.fleet import plan_fleet, worker_vcpus
 from sizing.load_test.plan import Burst, LoadTestPlan, Purpose, Step
 from sizing.request.sizing import Sizing
 from sizing.search.known import Known
@@ -49,8 +49,10 @@ def first_plan(sizing: Sizing, known: Known) -> LoadTestPlan:
     if prior is None:
         return baseline_plan(sizing, known.seen.facts, None, "what one instance can do")
     reason = f"an earlier sizing of the same model and payload found {prior}"
+    load, target = sizing.request.load, sizing.request.target
     workers = sizing.prior_workers.get(known.seen.facts.instance_type, 1)
-    return verification_plan(sizing, known, prior, None, reason, at_least=workers)
+    vcpus = workers * worker_vcpus(load, sizing.body_bytes, target.tps)
+    return verification_plan(sizing, known, prior, None, reason, at_least_vcpus=vcpus)
 
 
 def baseline_plan(
@@ -59,7 +61,7 @@ def baseline_plan(
     driven: float | None,
     reason: str,
     *,
-    at_least: int = 1,
+    at_least_vcpus: int = 1,
     lower: Sequence[float] = (),
 ) -> LoadTestPlan:
     """One instance: a burst that saturates it, then ``lower`` rates and steps around the band."""
@@ -68,7 +70,7 @@ def baseline_plan(
         sizing.body_bytes,
         sizing.request.target.tps,
         driven,
-        at_least=at_least,
+        at_least_vcpus=at_least_vcpus,
     )
     fractions, held = sorted((*BASELINE_FRACTIONS, FRACTION_FOR_UTILIZATION)), 1
     if sizing.request.target.model_latency_p99_ms is not None:
@@ -105,7 +107,7 @@ def repeated_baseline_plan(sizing: Sizing, known: Known, driven: float | None) -
     """The baseline once more, by now of a warm instance, and with less to do than was ever seen."""
     lowest = known.seen.least_rate
     lower = [share * lowest for share in LOWER_SHARES if share * lowest >= LEAST_TPS]
-    reason = "too slow at every rate so far: once more on a warm instance, and at lower rates"
+    reason = "one instance again, now that it is warm, and at lower rates, before it is given up"
     return baseline_plan(sizing, known.seen.facts, driven, reason, lower=lower)
 
 
@@ -116,7 +118,7 @@ def verification_plan(
     driven: float | None,
     reason: str,
     *,
-    at_least: int = 1,
+    at_least_vcpus: int = 1,
 ) -> LoadTestPlan:
     """The full target at a count, and what its neighbours would carry where that is open."""
     target = sizing.request.target.tps
@@ -125,7 +127,7 @@ def verification_plan(
     held = 1 if predicted is None else predicted.steps_to_hold(count)
     rates = [target * count / each for each in reversed(more)] + [target] * held
     if known.seen.starts_cold and count > known.seen.records[-1].instance_count:
-        cold = math.floor(known.seen.cold_for / step_seconds(sizing.request.measurement)) + 1
+        cold = math.ceil(known.seen.cold_for / step_seconds(sizing.request.measurement))
         rates = [target] * min(max(cold, WARM_UP_STEPS), MOST_WARM_UP_STEPS) + rates
     if fewer and fewer[0] < count - 1 and predicted and predicted.latency_is_open(count):
         # Latency bends: a line to the farther neighbour would miss the nearer one.
@@ -134,7 +136,11 @@ def verification_plan(
     if predicted is not None:
         rates += [rate for rate in _above(predicted, target, count) if rate > rates[-1]]
     fleet = plan_fleet(
-        sizing.request.load, sizing.body_bytes, max(rates), driven, at_least=at_least
+        sizing.request.load,
+        sizing.body_bytes,
+        max(rates),
+        driven,
+        at_least_vcpus=at_least_vcpus,
     )
     return LoadTestPlan(
         instance_type=known.seen.facts.instance_type,

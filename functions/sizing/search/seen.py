@@ -55,8 +55,6 @@ COLD_FACTOR = 1.02
 SURELY_COLD_FACTOR = 1.15
 #: Share of a fleet, the newest of it, that its age goes by.
 YOUNG_SHARE = 0.5
-#: Age up to which instances are cold, where none was seen to be.
-NEVER_COLD = -1
 
 
 class Stray(StrEnum):
@@ -75,7 +73,6 @@ class Step:
         instances: Its count.
         load_test_start: Start of the load test's first window, epoch seconds.
         instances_began: When the newer half of its instances were first under load, epoch seconds.
-        newest_began: When the newest of them were.
         observation: What was seen.
         tally: What became of its requests.
         fails: Whether the endpoint answered too few requests, or too many with errors.
@@ -89,7 +86,6 @@ class Step:
     instances: int
     load_test_start: int
     instances_began: int
-    newest_began: int
     observation: Observation
     tally: Tally
     fails: bool
@@ -116,11 +112,6 @@ class Step:
     def instance_age_seconds(self) -> int:
         """Time from when the newer half of its instances began to this window's start."""
         return self.observation.window.start - self.instances_began
-
-    @property
-    def newest_age_seconds(self) -> int:
-        """The same from when its newest instances began: a p99 is theirs."""
-        return self.observation.window.start - self.newest_began
 
     @property
     def odd(self) -> bool:
@@ -164,7 +155,7 @@ class Seen:
             none failed.
         container_bound: Whether the container, not the hardware, sets how much one serves.
         latency_bound: Whether the latency limit is broken under the band already.
-        cold_for: Age up to which instances were surely cold, seconds.
+        cold_for: Age up to which instances were surely cold, seconds; 0 where none was.
         failures: How the share of errors depends on the rate, where they broke their limit long
             before saturation; None where they did not.
         failing_early: The steps in which they did.
@@ -180,7 +171,7 @@ class Seen:
     overloaded_tps: float | None
     container_bound: bool
     latency_bound: bool
-    cold_for: int = NEVER_COLD
+    cold_for: int = 0
     failures: FailureFit | None = None
     failing_early: tuple[Step, ...] = ()
 
@@ -294,6 +285,7 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
     target = request.target
     records = tuple(each for each in load_tests if each.instance_type == facts.instance_type)
     steps, cold_for = _consistent(_steps(target, records))
+    # A burst comes before the first step: of what was cold in that it tells nothing.
     cold_at_first = {step.load_test for step in steps if step.cold and not step.age_seconds}
     run = [
         record
@@ -383,8 +375,7 @@ def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
         if record.error is not None or not record.observations:
             continue
         reach = record.within_reach
-        began = _instances_began(records[: index + 1], YOUNG_SHARE)
-        newest = _instances_began(records[: index + 1], 0.0)
+        began = _instances_began(records[: index + 1])
         for seen, late in zip(reach, late_answers(reach), strict=True):
             if usable(seen):
                 counted = tally(seen, late)
@@ -394,7 +385,6 @@ def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
                         instances=record.instance_count,
                         load_test_start=record.observations[0].window.start,
                         instances_began=began,
-                        newest_began=newest,
                         observation=seen,
                         tally=counted,
                         fails=counted.fails_to_serve(target),
@@ -403,14 +393,14 @@ def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
     return steps
 
 
-def _instances_began(records: Sequence[LoadTestRecord], share: float) -> int:
-    """When a share of the latest load test's instances, the newest, began, epoch seconds.
+def _instances_began(records: Sequence[LoadTestRecord]) -> int:
+    """When the newer part of the latest load test's instances began, epoch seconds.
 
     An endpoint that is scaled in loses its newest instances.
     """
     tested = [record for record in records if record.observations]
     first = len(tested) - 1
-    newer = min(math.floor((1 - share) * tested[first].instance_count) + 1, tested[first].instance_count)
+    newer = math.floor((1 - YOUNG_SHARE) * tested[first].instance_count) + 1
     while first > 0 and tested[first - 1].instance_count >= newer:
         first -= 1
     return tested[first].observations[0].window.start
@@ -419,20 +409,20 @@ def _instances_began(records: Sequence[LoadTestRecord], share: float) -> int:
 def _consistent(steps: Sequence[Step]) -> tuple[tuple[Step, ...], int]:
     """Steps with what others say of them: whether a failure or a p99 had to do with the rate.
 
-    And the age up to which instances were seen to be cold, seconds.
-
-    Instances get warm as others of their kind did: as late as any was cold, others are.
+    And the age up to which instances were surely cold, seconds. They get warm as others of their
+    kind did: as late as any was cold, others are.
     """
     compared = [(step, _as_loaded(step, steps)) for step in steps]
     cold_for = max(
         (
-            step.instance_age_seconds
+            step.observation.window.end - step.instances_began
             for step, as_loaded in compared
             if any(_warmer(step, each, SURELY_COLD_FACTOR) for each in as_loaded)
         ),
-        default=NEVER_COLD,
+        default=0,
     )
-    return tuple(_beside(step, steps, as_loaded, cold_for) for step, as_loaded in compared), cold_for
+    beside = (_beside(step, steps, as_loaded, cold_for) for step, as_loaded in compared)
+    return tuple(beside), cold_for
 
 
 def _beside(step: Step, steps: Sequence[Step], as_loaded: Sequence[Step], cold_for: int) -> Step:
@@ -449,7 +439,7 @@ def _beside(step: Step, steps: Sequence[Step], as_loaded: Sequence[Step], cold_f
         step,
         stray=stray,
         slow=any(_much_slower(step.observation, each.observation) for each in as_loaded),
-        cold=step.instance_age_seconds <= cold_for
+        cold=step.instance_age_seconds < cold_for
         or any(_warmer(step, each, COLD_FACTOR) for each in as_loaded),
     )
 

@@ -19,9 +19,16 @@ from sizing.load_test.verdict import (
 from sizing.production import autoscaling
 from sizing.result.result import Ending, Execution, build_result
 from sizing.search import fit
-from sizing.search.answer import CandidateOutcome, Status
+from sizing.search.answer import CandidateOutcome, CandidateStatus, Status
 from sizing.search.search import baseline, next_load_test
-from tests.unit.sizing.exact_endpoint import TYPE, ExactEndpoint, counts, search, sizing_for
+from tests.unit.sizing.exact_endpoint import (
+    STEP_SECONDS,
+    TYPE,
+    ExactEndpoint,
+    counts,
+    search,
+    sizing_for,
+)
 
 Change = Callable[[int, Observation], Observation]
 
@@ -280,6 +287,65 @@ class TestMinutesToGetWarm:
         outcome, plans = sized(4000, self.cold_for(seconds), model_latency_p99_ms=100.0)
         assert outcome.instance_count == 20  # 200 of 300 TPS each
         assert len(plans) <= 5
+
+    @pytest.mark.parametrize(
+        "limits, p99_ms",
+        [({"max_instances": 25}, None), ({}, 75.0), ({"max_instances": 25}, 75.0)],
+    )
+    def test_too_slow_or_too_many_is_said_of_a_warm_instance(self, limits, p99_ms):
+        """Cold it takes 90 ms at rest, and 34 instances."""
+        sizing = sizing_for(4000, model_latency_p99_ms=p99_ms, limits=limits)
+        answer, plans = search(sizing, self.cold_for(500))
+        assert answer.status is Status.SIZED
+        assert answer.candidates[0].instance_count in (20, 21)
+        assert answer.candidates[0].limiting_resource == "CPU"  # whatever the cold bursts found
+        assert counts(plans)[:2] == [1, 1]
+        assert "before it is given up" in plans[1].reason
+        lower = [step.offered_tps for step in plans[1].steps if step.saturation_fraction is None]
+        assert len(lower) == 2
+        assert max(lower) < plans[0].steps[0].saturation_fraction * 300 / 1.8
+
+    def test_new_instances_get_as_long_as_cold_ones_took(self):
+        _, plans = sized(4000, self.cold_for(500), model_latency_p99_ms=75.0)
+        verified = next(plan for plan in plans if plan.instance_count > 1)
+        at_target = [step for step in verified.steps if step.offered_tps == 4000]
+        assert len(at_target) * STEP_SECONDS > 500
+
+
+def test_a_type_that_is_too_slow_warm_too_is_given_up():
+    sizing = sizing_for(1000, model_latency_p99_ms=5.0)
+    answer, plans = search(sizing, ExactEndpoint(200))
+    assert answer.status is Status.TARGET_NOT_MET
+    assert "stays over 5 ms" in answer.reason
+    assert answer.limit is None
+    assert counts(plans) == [1, 1]
+
+
+def test_a_type_is_asked_again_only_where_no_other_serves():
+    sizing = sizing_for(1000, prices={"ml.m5.xlarge": 1.0, "ml.c5.xlarge": 2.0})
+    target = sizing.request.target.model_copy(update={"model_latency_p99_ms": 60.0})
+    request = sizing.request.model_copy(update={"target": target})
+    sizing = sizing.model_copy(update={"request": request})
+    endpoints = {
+        "ml.m5.xlarge": ExactEndpoint(200, latency_ms=500.0),
+        "ml.c5.xlarge": ExactEndpoint(200, latency_ms=50.0),
+    }
+    answer, plans = search(sizing, endpoints)
+    assert answer.instance_type == "ml.c5.xlarge"
+    assert [plan.instance_count for plan in plans if plan.instance_type == "ml.m5.xlarge"] == [1]
+    (lost,) = (each for each in answer.candidates if each.instance_type == "ml.m5.xlarge")
+    assert lost.status is CandidateStatus.TARGET_NOT_MET
+    assert lost.limiting_resource == "latency"
+
+
+def test_load_tests_that_run_out_leave_what_is_known_of_a_type():
+    sizing = sizing_for(1000, model_latency_p99_ms=5.0, limits={"max_load_tests": 2})
+    limits = sizing.request.limits.model_copy(update={"max_load_tests": 1})
+    request = sizing.request.model_copy(update={"limits": limits})
+    answer, plans = search(sizing.model_copy(update={"request": request}), ExactEndpoint(200))
+    assert counts(plans) == [1]
+    assert answer.limit is None
+    assert "stays over 5 ms" in answer.reason
 
 
 def test_a_burst_that_ended_at_our_bound_saturated_nothing():

@@ -10,8 +10,8 @@ from sizing.search.search import baseline
 from tests.unit.sizing.exact_endpoint import ExactEndpoint, sizing_for
 
 
-def planned(peak, driven=None, *, body_bytes=10.0, at_least=1, **load):
-    return plan_fleet(Load(**load), body_bytes, peak, driven, at_least=at_least)
+def planned(peak, driven=None, *, body_bytes=10.0, at_least_vcpus=1, **load):
+    return plan_fleet(Load(**load), body_bytes, peak, driven, at_least_vcpus=at_least_vcpus)
 
 
 @pytest.mark.parametrize("peak, workers", [(1.0, 1), (5000.0, 1), (5001.0, 2), (100_000.0, 20)])
@@ -32,7 +32,7 @@ def test_many_workers_are_larger_ones_instead(peak, workers, vcpus):
 def test_their_size_depends_on_the_rate_alone():
     size = planned(150_000.0).worker_vcpus
     assert planned(150_000.0, shown(20_000)).worker_vcpus == size
-    assert planned(150_000.0, at_least=40).worker_vcpus == size
+    assert planned(150_000.0, at_least_vcpus=80).worker_vcpus == size
     assert planned(150_000.0, worker_vcpus=1).worker_vcpus == 1
 
 
@@ -68,10 +68,22 @@ def test_a_worker_at_rest_shows_nothing():
 
 
 def test_never_fewer_than_were_too_few():
-    fleet = planned(100.0, at_least=6)
-    assert fleet.workers == 6
+    fleet = planned(100.0, at_least_vcpus=6)
+    assert (fleet.workers, fleet.worker_vcpus) == (6, 1)
     assert "too few" in fleet.reason
 
 
 def test_no_more_than_can_be_started():
-    assert planned(1e9).workers == 200
+    fleet = planned(1e9)
+    assert (fleet.workers, fleet.worker_vcpus) == (200, 16)
+
+
+@pytest.mark.parametrize(
+    "driven, at_least_vcpus, workers, vcpus",
+    [(15.0, 1, 167, 4), (15.0, 1000, 125, 8), (None, 300, 150, 2)],
+)
+def test_workers_are_larger_where_there_can_be_no_more(driven, at_least_vcpus, workers, vcpus):
+    fleet = planned(10_000.0, driven, at_least_vcpus=at_least_vcpus)
+    assert (fleet.workers, fleet.worker_vcpus) == (workers, vcpus)
+    asked = planned(10_000.0, driven, at_least_vcpus=at_least_vcpus, worker_vcpus=1)
+    assert (asked.workers, asked.worker_vcpus) == (200, 1)

@@ -193,4 +193,4 @@ def test_the_search_keeps_to_a_lowered_limit_and_says_so() -> None:
     assert answer.status is Status.TARGET_NOT_MET
     assert answer.limit == "limits.max_instances"
     assert "limits.max_instances is 3, lowered to the account's quota" in answer.reason
-    assert [plan.instance_count for plan in plans] == [1]
+    assert {plan.instance_count for plan in plans} == {1}
