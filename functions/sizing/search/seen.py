@@ -7,6 +7,7 @@ was served at the same or a higher rate outweighs a failure, which then was a st
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -49,6 +50,8 @@ EARLY = 0.9
 STALLED_ERRORS = 4.0
 #: And so much over it, relative: fits are not that good far from what was seen.
 STALLED_FACTOR = 1.15
+#: But no step's that is faster by chance: so many times as many are slower than it.
+OUTVOTED = 2.0
 #: A utilization so much over what a higher rate showed later is that of a cold endpoint, relative.
 COLD_FACTOR = 1.02
 #: The same without doubt: other instances are taken to be cold for as long.
@@ -421,11 +424,35 @@ def _consistent(steps: Sequence[Step]) -> tuple[tuple[Step, ...], int]:
         ),
         default=0,
     )
-    beside = (_beside(step, steps, as_loaded, cold_for) for step, as_loaded in compared)
+    slow = _slow(compared)
+    beside = (
+        _beside(step, steps, as_loaded, cold_for, slow=index in slow)
+        for index, (step, as_loaded) in enumerate(compared)
+    )
     return tuple(beside), cold_for
 
 
-def _beside(step: Step, steps: Sequence[Step], as_loaded: Sequence[Step], cold_for: int) -> Step:
+def _slow(compared: Sequence[tuple[Step, Sequence[Step]]]) -> set[int]:
+    """Which steps' p99 is a stall's: one with as much to do was much faster.
+
+    Unless many more are slower than that one, which then is fast by chance.
+    """
+    number = {id(step): index for index, (step, _) in enumerate(compared)}
+    faster = [
+        [number[id(each)] for each in as_loaded if _much_slower(step.observation, each.observation)]
+        for step, as_loaded in compared
+    ]
+    slower = Counter(each for others in faster for each in others)
+    return {
+        index
+        for index, others in enumerate(faster)
+        if any(OUTVOTED * len(others) >= slower[each] for each in others)
+    }
+
+
+def _beside(
+    step: Step, steps: Sequence[Step], as_loaded: Sequence[Step], cold_for: int, *, slow: bool
+) -> Step:
     stray = None
     if step.fails and as_loaded:
         before = [
@@ -438,7 +465,7 @@ def _beside(step: Step, steps: Sequence[Step], as_loaded: Sequence[Step], cold_f
     return replace(
         step,
         stray=stray,
-        slow=any(_much_slower(step.observation, each.observation) for each in as_loaded),
+        slow=slow,
         cold=step.instance_age_seconds < cold_for
         or any(_warmer(step, each, COLD_FACTOR) for each in as_loaded),
     )
