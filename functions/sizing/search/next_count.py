@@ -55,14 +55,15 @@ STRIDES = (0.0, 0.0, 0.06, 0.15, 0.4)
 #: Least probability to be accepted at which a smaller count is tried.
 LEAST_CHANCE = 0.4
 #: Load tests of a candidate after which a count that serves is not bettered any more: where
-#: latency hardly depends on the count, one smaller count after the other looks likely.
+#: latency hardly depends on the count, one smaller count after the other looks likely. But for an
+#: expected saving of so much, as a share of the instances.
 ENOUGH_LOAD_TESTS = 6
 WORTH_AFTER_ENOUGH = 0.25
 #: Lowest rate per instance that is predicted for, as a share of the lowest that was seen.
 LEAST_SHARE_OF_SEEN = 0.7
 #: The same where a queue refuses requests: their share is a power of the rate, far down.
 LEAST_SHARE_IF_REFUSING = 0.3
-#: How much less a cold instance serves, as a factor at the most: more is not its youth.
+#: How many times as much a request may cost on a cold instance: what it takes more is not youth.
 MOST_COLD = 3.0
 #: Share of the requests that may have failed in a stall or on a cold instance.
 DOUBTFUL_ERRORS = 0.25
@@ -82,7 +83,7 @@ class Open:
     instance_count: int | None
     hourly_cost_usd: float
     latency_ms: float
-    #: What becomes of it without that load test, which is for the last hope; None if it has more.
+    #: What becomes of it without that load test, where it is the last hope; None elsewhere.
     otherwise: CandidateOutcome | None = None
 
 
@@ -275,9 +276,13 @@ def _hopeless(known: Known) -> tuple[str, str] | None:
 def _last_hope(
     sizing: Sizing, known: Known, driven: float | None, lost: CandidateOutcome
 ) -> CandidateState:
-    """The baseline again before a type is given up for what one instance did: it was cold, maybe.
+    """The baseline once more, before a type is given up for what a cold one did, maybe.
 
-    What becomes of the type otherwise, where it was repeated.
+    Args:
+        sizing: The sizing.
+        known: What is known of the candidate.
+        driven: Rate that a worker's vCPU was seen to drive, per second; None if none was.
+        lost: What becomes of it if that was done, or can't be.
     """
     again = any(
         step.load_test > 0 and known.seen.records[step.load_test].purpose is Purpose.BASELINE

@@ -26,15 +26,16 @@ FRACTION_FOR_LATENCY = 0.35
 BINDING_FRACTION = 0.65
 FEW_TPS = 200.0
 MOST_BASELINE_HELD = 4
-#: Shares of the lowest rate that was seen, for which a baseline is repeated where even that was too
-#: slow; no rate under so many requests per second, which have no p99.
+#: A repeated baseline's lowest rates, as shares of the lowest that was seen; but none under so many
+#: requests per second, which have no p99.
 LOWER_SHARES = (0.25, 0.5)
 LEAST_TPS = 1.0
 BURST_STAGE_SECONDS = 3.0
 #: Concurrency at which a burst gives up looking for saturation, per vCPU.
 BURST_CONCURRENCY_PER_VCPU = 32
 LEAST_MAX_CONCURRENCY = 128
-#: Steps at the target before the others where new instances were seen to be cold.
+#: Steps at the target before the others where new instances were seen to be cold; and at the most,
+#: where they stay it for longer.
 WARM_UP_STEPS = 2
 MOST_WARM_UP_STEPS = 10
 #: Largest ratio between the rates of neighbouring steps, but for counts under five.
