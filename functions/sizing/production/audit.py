@@ -1,8 +1,8 @@
 """Judges a production endpoint by its own history: too large, too small, idle, or getting slower.
 
 Nothing is load-tested, so a count is suggested only where what was seen tells it: utilization is
-fitted against the rate per instance as the search does it (``sizing.search.fit``), and the fit's
-error at the middle of the band must leave the count within one.
+fitted against the rate per instance as the search does it (``sizing.fits.utilization``), and the
+fit's error at the middle of the band must leave the count within one.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from sizing.catalogue.prices import HOURS_A_MONTH
+from sizing.fits.utilization import UtilizationFit, UtilizationPoint, fit_utilization
 from sizing.production.traffic import Traffic, percentile_of
 from sizing.request.request import Band
-from sizing.search.fit import UtilizationFit, UtilizationPoint, fit_utilization
 
 #: Period of utilization and latency, seconds.
 PERIOD_SECONDS = 300

@@ -6,8 +6,18 @@ import math
 import statistics
 from dataclasses import dataclass, replace
 
+from sizing.fits.latency import COMMON_LATENCY_NOISE, LatencyPoint, latency_at
+from sizing.fits.noise import (
+    FEW_REQUESTS,
+    NORMAL,
+    SAMPLE_NOISE,
+    p99_noise,
+    p99_of_few,
+    pooled_noise,
+)
+from sizing.fits.regression import LEAST_NOISE
+from sizing.fits.utilization import COMMON_NOISE, UtilizationFit, UtilizationPoint, fit_utilization
 from sizing.load_test.verdict import USED_UP_PERCENT
-from sizing.search import fit
 from sizing.search.seen import Seen, Step
 
 #: Room that is asked for under the most that one instance can serve, as a factor: closer to it a
@@ -70,8 +80,8 @@ class Prediction:
     """
 
     seen: Seen
-    utilization: fit.UtilizationFit
-    latency_points: tuple[fit.LatencyPoint, ...]
+    utilization: UtilizationFit
+    latency_points: tuple[LatencyPoint, ...]
     sample_noise: float
     cold: tuple[float, float]
     latency_noise: float
@@ -90,7 +100,7 @@ class Prediction:
         if not self.latency_points:
             return None
         load = _load(self.seen, self.utilization, rate)
-        return fit.latency_at(self.latency_points, load, instances)
+        return latency_at(self.latency_points, load, instances)
 
     def as_slow_as(self, instances: int) -> Prediction:
         """The same with all p99s raised by what those of a count are over what the others predict.
@@ -102,8 +112,7 @@ class Prediction:
         if not here or not others:
             return self
         over = statistics.fmean(
-            math.log(each.latency_ms / fit.latency_at(others, each.load, instances)[0])
-            for each in here
+            math.log(each.latency_ms / latency_at(others, each.load, instances)[0]) for each in here
         )
         raised = [
             replace(each, latency_ms=each.latency_ms * max(math.exp(over), 1.0)) for each in others
@@ -126,7 +135,7 @@ class Prediction:
         steps = float(HELD_DESPITE_STRAYS if odd else 1)
         if abs(room.get(self.seen.resource, math.inf)) < OPEN_ROOM:
             samples = instances * measurement.steady_seconds / measurement.metric_period_seconds
-            steps = max(steps, self.sample_noise**2 / samples / fit.COMMON_NOISE**2)
+            steps = max(steps, self.sample_noise**2 / samples / COMMON_NOISE**2)
         here, fewer = self.latency_at(instances), self.latency_at(max(instances - 1, 1))
         if self.latency_is_open(instances) and here and fewer and instances > 1:
             requests = self._target_tps * measurement.steady_seconds
@@ -149,7 +158,7 @@ class Prediction:
         requests = self._target_tps * measurement.steady_seconds * self.steps_to_hold(fewer)
         noise = self.latency_noise / math.sqrt(max(requests, 1.0))
         growth = max(math.log(there[0] / here[0]), LEAST_GROWTH)
-        return 2 * fit.NORMAL.cdf(growth / (2 * max(noise, LEAST_GROWTH))) - 1
+        return 2 * NORMAL.cdf(growth / (2 * max(noise, LEAST_GROWTH))) - 1
 
     def predicted_to_serve(self, instances: int, margin: float = 0.0) -> bool:
         """Whether a count is predicted to serve the target.
@@ -172,7 +181,7 @@ class Prediction:
             instances: The count.
             sureness: The probability to serve that is asked for after the load test.
         """
-        asked = fit.NORMAL.inv_cdf(sureness)
+        asked = NORMAL.inv_cdf(sureness)
         probability = 1.0
         for name, room in self._room(instances).items():
             if math.isinf(room):
@@ -197,10 +206,10 @@ class Prediction:
         if name == "latency":
             requests = self._target_tps * measurement.steady_seconds * held
             return math.hypot(
-                self.latency_noise / math.sqrt(max(requests, 1.0)), fit.COMMON_LATENCY_NOISE
+                self.latency_noise / math.sqrt(max(requests, 1.0)), COMMON_LATENCY_NOISE
             )
         samples = instances * held * measurement.steady_seconds / measurement.metric_period_seconds
-        return math.hypot(self.sample_noise / math.sqrt(samples), fit.COMMON_NOISE)
+        return math.hypot(self.sample_noise / math.sqrt(samples), COMMON_NOISE)
 
     def tightest(self, instances: int) -> str:
         """What a count has least room to: the resource, "latency" or "container"."""
@@ -282,7 +291,7 @@ class Prediction:
         if seen.failures is not None and seen.refusing:
             # Half of the room: a share that grows with the load is no queue without a bound.
             wanted = rate * math.sqrt(self.room)
-            error = max(seen.failures.error, fit.LEAST_NOISE)
+            error = max(seen.failures.error, LEAST_NOISE)
             left = math.log(seen.failures.limit_tps / wanted) / error
             room[CONTAINER] = min(room.get(CONTAINER, math.inf), left)
         return room
@@ -313,21 +322,21 @@ class Prediction:
         def under(tps: float | None, otherwise: float) -> float:
             if not tps:
                 return otherwise
-            return fit.NORMAL.cdf(math.log(tps / expected) / SATURATION_ERROR)
+            return NORMAL.cdf(math.log(tps / expected) / SATURATION_ERROR)
 
         served, failed = under(seen.served_tps, 0.0), under(seen.overloaded_tps, 1.0)
         if failed <= served:
             return math.inf if wanted <= expected else -math.inf
         probable = max(failed - under(wanted, 0.0), 0.0) / (failed - served)
-        return fit.NORMAL.inv_cdf(min(max(probable, 1 - ALMOST_SURE), ALMOST_SURE))
+        return NORMAL.inv_cdf(min(max(probable, 1 - ALMOST_SURE), ALMOST_SURE))
 
 
 def predict(seen: Seen) -> Prediction | None:
     """What follows from what was seen; None while nothing usable was."""
     if not seen.steps:
         return None
-    sample_noise = fit.pooled_noise(
-        fit.SAMPLE_NOISE,
+    sample_noise = pooled_noise(
+        SAMPLE_NOISE,
         [
             (each.utilization_standard_error / each.utilization_percent, each.samples)
             for each in (step.observation for step in seen.steps)
@@ -346,9 +355,7 @@ def predict(seen: Seen) -> Prediction | None:
     )
 
 
-def _fit_utilization(
-    seen: Seen, sample_noise: float
-) -> tuple[fit.UtilizationFit, tuple[float, float]]:
+def _fit_utilization(seen: Seen, sample_noise: float) -> tuple[UtilizationFit, tuple[float, float]]:
     """The fit with the noise that makes the points the most probable, and the warm-up in it.
 
     Empirical Bayes: cold instances make a load test's first steps dearer than its later ones say,
@@ -357,10 +364,8 @@ def _fit_utilization(
 
     steps = [step for step in seen.steps if not step.cold] or seen.steps
 
-    def fitted(
-        factor: float, cold: tuple[float, float], *, bent: bool = False
-    ) -> fit.UtilizationFit:
-        return fit.fit_utilization(
+    def fitted(factor: float, cold: tuple[float, float], *, bent: bool = False) -> UtilizationFit:
+        return fit_utilization(
             [_utilization_point(step, factor * sample_noise, cold) for step in steps], bent=bent
         )
 
@@ -385,8 +390,8 @@ def _fit_utilization(
 
 def _utilization_point(
     step: Step, sample_noise: float, cold: tuple[float, float]
-) -> fit.UtilizationPoint:
-    return fit.UtilizationPoint(
+) -> UtilizationPoint:
+    return UtilizationPoint(
         tps_per_instance=step.tps_per_instance,
         utilization_percent=max(step.observation.utilization_percent, LEAST_PERCENT),
         instances=step.instances,
@@ -414,14 +419,14 @@ def _latency_noise(seen: Seen) -> float:
     total = sum(each.invocations for each, _ in published)
     squares = sum(
         each.invocations
-        * fit.p99_noise(each.model_latency_ms.p50 or 0.0, p99, each.model_latency_ms.p90) ** 2
+        * p99_noise(each.model_latency_ms.p50 or 0.0, p99, each.model_latency_ms.p90) ** 2
         for each, p99 in published
     )
     scatter = [
         (each.model_latency_p99_standard_error / p99, each.invocations)
         for each, p99 in published
         if each.model_latency_p99_standard_error is not None
-        and each.invocations * period >= fit.FEW_REQUESTS * (each.window.end - each.window.start)
+        and each.invocations * period >= FEW_REQUESTS * (each.window.end - each.window.start)
     ]
     held: dict[tuple[int, float], list[tuple[float, int]]] = {}
     for step in seen.steps:
@@ -433,12 +438,12 @@ def _latency_noise(seen: Seen) -> float:
         if len(alike) > 2:
             deviation = statistics.stdev(p99 for p99, _ in alike)
             scatter += [(deviation, requests) for _, requests in alike[1:]]
-    return fit.pooled_noise(math.sqrt(squares / max(total, 1)), scatter)
+    return pooled_noise(math.sqrt(squares / max(total, 1)), scatter)
 
 
 def _latency_points(
-    seen: Seen, utilization: fit.UtilizationFit, noise: float, cold: tuple[float, float]
-) -> tuple[fit.LatencyPoint, ...]:
+    seen: Seen, utilization: UtilizationFit, noise: float, cold: tuple[float, float]
+) -> tuple[LatencyPoint, ...]:
     return tuple(
         _latency_point(seen, utilization, step, step.observation.model_latency_ms.p99, noise, cold)
         for step in seen.steps
@@ -448,17 +453,17 @@ def _latency_points(
 
 def _latency_point(
     seen: Seen,
-    utilization: fit.UtilizationFit,
+    utilization: UtilizationFit,
     step: Step,
     p99: float,
     noise: float,
     cold: tuple[float, float],
-) -> fit.LatencyPoint:
+) -> LatencyPoint:
     latency, requests = step.observation.model_latency_ms, max(step.observation.invocations, 1)
     sampling = noise / math.sqrt(requests)
     if latency.p90 is not None:
-        p99 = fit.p99_of_few(latency.p90, p99, requests)
-    return fit.LatencyPoint(
+        p99 = p99_of_few(latency.p90, p99, requests)
+    return LatencyPoint(
         load=_load(seen, utilization, step.tps_per_instance),
         # What is fitted is its logarithm, the mean of which is lower by half the variance.
         latency_ms=p99 * math.exp(min(sampling, 1.0) ** 2 / 2),
@@ -468,7 +473,7 @@ def _latency_point(
     )
 
 
-def _load(seen: Seen, utilization: fit.UtilizationFit, tps_per_instance: float) -> float:
+def _load(seen: Seen, utilization: UtilizationFit, tps_per_instance: float) -> float:
     """Rate of an instance over the most it can serve."""
     most = utilization.tps_at(100.0)
     if seen.saturation_tps is not None and seen.container_bound:

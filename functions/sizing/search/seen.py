@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sizing.catalogue.instance import InstanceFacts
+from sizing.fits.failures import FailureFit, FailurePoint, fit_failures
+from sizing.fits.noise import FEW_REQUESTS, p99_noise
 from sizing.load_test.observation import LoadTestRecord, Observation, Verdict, together
 from sizing.load_test.verdict import (
     Tally,
@@ -27,13 +29,6 @@ from sizing.load_test.verdict import (
     verdict,
 )
 from sizing.request.request import Request, Target
-from sizing.search.fit import (
-    FEW_REQUESTS,
-    FailureFit,
-    FailurePoint,
-    fit_failures,
-    p99_noise,
-)
 
 #: Memory this full while requests fail is why they do, percent.
 EXHAUSTED_PERCENT = 95.0

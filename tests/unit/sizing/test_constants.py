@@ -8,7 +8,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 DOMAIN = ROOT / "functions" / "sizing"
-MODULES = (*sorted((DOMAIN / "search").glob("*.py")), DOMAIN / "load_test" / "verdict.py")
+MODULES = (
+    *sorted((DOMAIN / "fits").glob("*.py")),
+    *sorted((DOMAIN / "search").glob("*.py")),
+    DOMAIN / "load_test" / "verdict.py",
+)
 #: A row: name, value, unit, meaning, how it was chosen.
 ROW = re.compile(
     r"^\| `([a-z_]+\.[A-Z0-9_]+)` \| `([^`]+)` \|([^|]+)\|([^|]+)\|([^|]+)\|$", re.MULTILINE

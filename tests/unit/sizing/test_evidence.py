@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from sizing.fits.noise import p99_noise
 from sizing.load_test.observation import Latency, LoadTestRecord, Observation
 from sizing.load_test.plan import LoadTestPlan, Purpose
 from sizing.load_test.verdict import (
@@ -18,7 +19,6 @@ from sizing.load_test.verdict import (
 )
 from sizing.production import autoscaling
 from sizing.result.result import Ending, Execution, build_result
-from sizing.search import fit
 from sizing.search.answer import CandidateOutcome, CandidateStatus, Status
 from sizing.search.search import baseline, next_load_test
 from tests.unit.sizing.exact_endpoint import (
@@ -457,7 +457,7 @@ def test_failures_are_weighed_against_their_limit(failed, requests, limit, error
 def test_the_error_of_a_p99_of_a_heavy_tail():
     # Lognormal, sigma 1: its p50 is 1, p90 3.60, p99 10.24; of 3,000 the p99 errs by 6.8 %.
     for p90 in (None, 3.602):
-        assert fit.p99_noise(1.0, 10.24, p90) / 3000**0.5 == pytest.approx(0.068, rel=0.02)
+        assert p99_noise(1.0, 10.24, p90) / 3000**0.5 == pytest.approx(0.068, rel=0.02)
 
 
 def test_one_step_over_the_limit_in_thousands_decides():

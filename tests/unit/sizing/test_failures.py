@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sizing.search.fit import FailureFit, FailurePoint, fit_failures
+from sizing.fits.failures import FailureFit, FailurePoint, fit_failures
 
 LIMIT = 0.001
 BASELINE = (0.5, 0.65, 0.8, 0.92)

@@ -15,6 +15,7 @@ ROOMS = (
     "clean_up",
     "endpoint",
     "load_test",
+    "fits",
     "search",
     "production",
     "result",
@@ -58,5 +59,5 @@ def test_a_room_is_small_and_says_who_lives_there(room: str) -> None:
 
 
 def test_an_import_of_a_later_room_is_seen() -> None:
-    assert rooms_imported("from sizing.search.fit import x") == {"search"}
+    assert rooms_imported("from sizing.search.seen import x") == {"search"}
     assert rooms_imported("def f():\n    from sizing.result import message") == {"result"}

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.search import world
+from sizing.fits.latency import COMMON_LATENCY_NOISE
 from sizing.load_test.observation import LoadTestRecord, Observation
 from sizing.load_test.plan import LoadTestPlan, Purpose
 from sizing.load_test.verdict import barely_short, judge, serves, usable
 from sizing.request.sizing import Sizing
-from sizing.search import fit
 from sizing.search.answer import Answer, CandidateStatus, Status
 from sizing.search.search import baseline, next_load_test
 from tests.unit.sizing.exact_endpoint import TYPE, ExactEndpoint, search, sizing_for
@@ -225,7 +225,7 @@ def test_a_former_answer_that_still_holds_is_found_again_in_one_load_test_mostly
 
 
 #: Of a limit: three times what all that a load test sees may be off by together.
-SPARE = 3 * fit.COMMON_LATENCY_NOISE
+SPARE = 3 * COMMON_LATENCY_NOISE
 
 CAPACITIES, RATES = st.floats(5, 5000), st.floats(1, 20_000)
 
