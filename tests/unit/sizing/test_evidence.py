@@ -8,7 +8,7 @@ import pytest
 
 from sizing.fits.noise import p99_noise
 from sizing.load_test.observation import Latency, LoadTestRecord, Observation
-from sizing.load_test.plan import LoadTestPlan, Purpose
+from sizing.load_test.plan import LoadTestPlan, Purpose, Step
 from sizing.load_test.verdict import (
     fails_to_serve,
     failures_beyond,
@@ -21,6 +21,7 @@ from sizing.production import autoscaling
 from sizing.result.result import Ending, Execution, build_result
 from sizing.search.answer import CandidateOutcome, CandidateStatus, Status
 from sizing.search.search import baseline, next_load_test
+from sizing.search.seen import see
 from tests.unit.sizing.exact_endpoint import (
     STEP_SECONDS,
     TYPE,
@@ -310,6 +311,45 @@ class TestMinutesToGetWarm:
         verified = next(plan for plan in plans if plan.instance_count > 1)
         at_target = [step for step in verified.steps if step.offered_tps == 4000]
         assert len(at_target) * STEP_SECONDS > 500
+
+
+class TestFastByChance:
+    """Steps at the target whose p99s jump: a second kind of requests does that."""
+
+    @staticmethod
+    def serves(p99s, higher=None):
+        sizing = sizing_for(1000, model_latency_p99_ms=576.0)
+        rates = [1000.0] * len(p99s) + ([] if higher is None else [1080.0])
+        plan = LoadTestPlan(
+            instance_type=TYPE,
+            instance_count=10,
+            purpose=Purpose.VERIFY,
+            steps=tuple(Step(offered_tps=rate) for rate in rates),
+            workers=1,
+            worker_vcpus=1,
+            reason="",
+        )
+        record = ExactEndpoint(200).run(plan)
+        steps = tuple(
+            seen.model_copy(
+                update={"model_latency_ms": Latency(mean=60.0, p50=50.0, p90=100.0, p99=p99)}
+            )
+            for seen, p99 in zip(record.observations, [*p99s, higher], strict=False)
+        )
+        seen = see(
+            sizing.request, sizing.facts(TYPE), [record.model_copy(update={"observations": steps})]
+        )
+        return seen.trials[10].serves if 10 in seen.trials else None
+
+    def test_one_step_does_not_make_stalls_of_all_that_were_slower(self):
+        slow = [630.0, 653.0, 614.0, 641.0, 681.0, 672.0, 663.0]
+        assert not self.serves([*slow, 498.0])
+        assert not self.serves([*slow, 660.0], higher=400.0)
+
+    def test_a_step_that_alone_was_slow_is_a_stalls(self):
+        fast = [430.0, 453.0, 414.0, 441.0, 481.0, 472.0, 463.0]
+        assert self.serves([*fast, 5000.0])
+        assert self.serves([5000.0], higher=450.0) is None  # it is offered once more
 
 
 def test_a_type_that_is_too_slow_warm_too_is_given_up():
