@@ -63,7 +63,7 @@ WORTH_AFTER_ENOUGH = 0.25
 LEAST_SHARE_OF_SEEN = 0.7
 #: The same where a queue refuses requests: their share is a power of the rate, far down.
 LEAST_SHARE_IF_REFUSING = 0.3
-#: How many times as much a request may cost on a cold instance: what it takes more is not youth.
+#: How many times as much a request may cost on a cold instance: no cold start explains more.
 MOST_COLD = 3.0
 #: Share of the requests that may have failed in a stall or on a cold instance.
 DOUBTFUL_ERRORS = 0.25
@@ -161,7 +161,7 @@ def _repeated(sizing: Sizing, known: Known, driven: float | None) -> CandidateSt
     else:
         plan = verification_plan(sizing, known, count, driven, reason, at_least_vcpus=vcpus)
     if limited is not None and plan.workers * plan.worker_vcpus <= had:
-        reason = f"{why}, and no more than {last.workers} workers of {last.worker_vcpus} vCPUs"
+        reason = f"{why}, and no more than {last.workers} workers of {last.worker_vcpus} vCPU(s)"
         return closed(known, CandidateStatus.FAILED, f"{reason} are planned")
     return _open(known, plan, None if last.purpose is Purpose.BASELINE else count)
 
@@ -276,7 +276,7 @@ def _hopeless(known: Known) -> tuple[str, str] | None:
 def _last_hope(
     sizing: Sizing, known: Known, driven: float | None, lost: CandidateOutcome
 ) -> CandidateState:
-    """The baseline once more, before a type is given up for what a cold one did, maybe.
+    """The baseline once more, before a type is given up: its instance may have been cold.
 
     Args:
         sizing: The sizing.

@@ -45,7 +45,8 @@ EARLY = 0.9
 STALLED_ERRORS = 4.0
 #: And so much over it, relative: fits are not that good far from what was seen.
 STALLED_FACTOR = 1.15
-#: But no step's that is faster by chance: so many times as many are slower than it.
+#: But a fast step is itself by chance if more than so many times as many steps are slower than it
+#: as are faster than the slow one.
 OUTVOTED = 2.0
 #: A utilization so much over what a higher rate showed later is that of a cold endpoint, relative.
 COLD_FACTOR = 1.02

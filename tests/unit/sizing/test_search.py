@@ -213,6 +213,15 @@ def test_a_gpu_is_the_resource_where_utilization_is_a_gpus():
     assert only(answer).limiting_resource == "GPU"
 
 
+def test_workers_that_can_be_no_more_are_not_tried_again():
+    """Two hundred of three TPS each, of the size that was asked for, are all there can be."""
+    sizing = sizing_for(1000, load={"worker_vcpus": 1})
+    answer, plans = search(sizing, ExactEndpoint(200, client_tps=3.0))
+    assert answer.status is Status.FAILED
+    assert "no more than 200 workers of 1 vCPU(s) are planned" in answer.reason
+    assert [plan.workers for plan in plans if plan.instance_count > 1] == [200]
+
+
 class TestLimits:
     @pytest.mark.parametrize("most, baselines", [(3, 2), (2, 1)])
     def test_too_many_instances_end_it_before_scaling(self, most, baselines):
