@@ -564,7 +564,7 @@ def _recommendation(
         client_latency_ms=_percentiles(seen.client_latency_ms),
         error_percent=seen.error_percent,
         hourly_cost_usd=hourly_cost,
-        cost_per_million_usd=cost_per_million(hourly_cost, seen.achieved_tps),
+        cost_per_million_usd=cost_per_million(hourly_cost, seen.offered_tps),
         in_band=outcome.in_band,
         utilization_standard_error=seen.utilization_standard_error,
         model_latency_p99_standard_error=seen.model_latency_p99_standard_error,

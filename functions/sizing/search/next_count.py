@@ -99,14 +99,18 @@ def candidate_state(sizing: Sizing, known: Known, driven: float | None) -> Candi
         driven: Rate that a worker's vCPU was seen to drive, per second; None if none was.
     """
     repeated = _repeated(sizing, known, driven) if known.seen.records else None
-    if repeated is not None:
+    if isinstance(repeated, Open) or (repeated is not None and not _hoped(known)):
         return repeated
     if known.seen.failure is not None and known.least_good is None:
         reason = f"{known.seen.failure.error}: {known.seen.failure.cause or 'no cause given'}"
         return closed(known, CandidateStatus.FAILED, reason)
     if not known.seen.records:
         return _open(known, first_plan(sizing, known), None)
-    return _searched(sizing, known, driven)
+    state = _searched(sizing, known, driven)
+    if repeated is not None and isinstance(state, CandidateOutcome):
+        reason = f"{state.reason}; asked again: {repeated.reason}"
+        return state.model_copy(update={"reason": reason})
+    return state
 
 
 def _open(known: Known, plan: LoadTestPlan, count: int | None) -> Open:
@@ -156,7 +160,9 @@ def _repeated(sizing: Sizing, known: Known, driven: float | None) -> CandidateSt
         return closed(known, CandidateStatus.FAILED, f"{why}, {len(in_vain)} times")
     reason = f"repeated: {why}"
     facts, count = known.seen.facts, last.instance_count
-    if last.purpose is Purpose.BASELINE:
+    if _hoped(known):
+        plan = repeated_baseline_plan(sizing, known, driven, reason, at_least_vcpus=vcpus)
+    elif last.purpose is Purpose.BASELINE:
         plan = baseline_plan(sizing, facts, driven, reason, at_least_vcpus=vcpus)
     else:
         plan = verification_plan(sizing, known, count, driven, reason, at_least_vcpus=vcpus)
@@ -284,15 +290,21 @@ def _last_hope(
         driven: Rate that a worker's vCPU was seen to drive, per second; None if none was.
         lost: What becomes of it if that was done, or can't be.
     """
-    again = any(
-        step.load_test > 0 and known.seen.records[step.load_test].purpose is Purpose.BASELINE
-        for step in known.seen.steps
-    )
-    if again:
+    if _hoped(known):
         return lost
-    plan = repeated_baseline_plan(sizing, known, driven)
+    reason = "one instance again, now that it is warm, and at lower rates, before it is given up"
+    plan = repeated_baseline_plan(sizing, known, driven, reason)
     # After all that is known to have a chance.
     return Open(plan, None, math.inf, math.inf, otherwise=lost)
+
+
+def _hoped(known: Known) -> bool:
+    """Whether a baseline was offered since anything was seen: a last hope, in vain or not."""
+    first = min((step.load_test for step in known.seen.steps), default=math.inf)
+    return any(
+        record.purpose is Purpose.BASELINE and index > first
+        for index, record in enumerate(known.seen.records)
+    )
 
 
 def _likeliest_last(known: Known, bad: int, good: int | None = None) -> int | None:

@@ -104,12 +104,15 @@ def baseline_plan(
     )
 
 
-def repeated_baseline_plan(sizing: Sizing, known: Known, driven: float | None) -> LoadTestPlan:
+def repeated_baseline_plan(
+    sizing: Sizing, known: Known, driven: float | None, reason: str, *, at_least_vcpus: int = 1
+) -> LoadTestPlan:
     """The baseline once more, by now of a warm instance, and with less to do than was ever seen."""
     lowest = known.seen.least_rate
     lower = [share * lowest for share in LOWER_SHARES if share * lowest >= LEAST_TPS]
-    reason = "one instance again, now that it is warm, and at lower rates, before it is given up"
-    return baseline_plan(sizing, known.seen.facts, driven, reason, lower=lower)
+    return baseline_plan(
+        sizing, known.seen.facts, driven, reason, at_least_vcpus=at_least_vcpus, lower=lower
+    )
 
 
 def verification_plan(

@@ -67,7 +67,7 @@ def test_the_message_begins_with_the_answer_and_its_cost() -> None:
         "for $22.12 per hour."
     )
     facts = dict(line.split(":", 1) for line in lines[2:])
-    assert facts["Cost"].strip() == "$22.12 per hour, $6.15 per million requests"
+    assert facts["Cost"].strip() == "$22.12 per hour, $6.14 per million requests"
     assert facts["Sizing"].strip() == (
         "3f2a9c1b7d4e, 2 load tests in 12.2 min, which cost about $1.23"
     )

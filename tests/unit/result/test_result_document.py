@@ -101,9 +101,19 @@ def test_figures_are_the_verifying_steps_own() -> None:
     assert recommendation["model_latency_ms"]["p99"] == pytest.approx(
         seen.model_latency_ms.p99, abs=1e-3
     )
-    assert recommendation["cost_per_million_usd"] == pytest.approx(
-        22.12 / (seen.achieved_tps * 3600) * 1e6, abs=1e-3
+
+
+def test_the_answer_costs_what_its_row_among_the_counts_says() -> None:
+    document = sample_sizings.sized().document()
+    recommendation = document["recommendation"]
+    (row,) = (
+        each
+        for each in document["candidates"][0]["counts"]
+        if each["instance_count"] == recommendation["instance_count"]
     )
+    for name in ("hourly_cost_usd", "cost_per_million_usd"):
+        assert recommendation[name] == pytest.approx(row[name])
+    assert row["cost_per_million_usd"] == pytest.approx(22.12 / (1000 * 3600) * 1e6, abs=1e-3)
 
 
 def test_small_figures_keep_four_digits() -> None:

@@ -361,6 +361,49 @@ def test_a_type_that_is_too_slow_warm_too_is_given_up():
     assert counts(plans) == [1, 1]
 
 
+class TestALastHopeThatIsNotMeasured:
+    """One instance is asked again before its type is given up, and the measurement is invalid."""
+
+    @staticmethod
+    def searched(*invalid: int):
+        class Unmeasured(ExactEndpoint):
+            load_tests = 0
+
+            def run(self, plan: LoadTestPlan, started_at: float = 0.0) -> LoadTestRecord:
+                record = super().run(plan, started_at)
+                self.load_tests += 1
+                if self.load_tests not in invalid:
+                    return record
+                invalid_step = {"invalid": "no samples"}
+                steps = (each.model_copy(update=invalid_step) for each in record.observations)
+                return record.model_copy(update={"observations": tuple(steps)})
+
+        return search(sizing_for(1000, model_latency_p99_ms=5.0), Unmeasured(200))
+
+    @staticmethod
+    def lower(plan):
+        return [step for step in plan.steps if step.saturation_fraction is None]
+
+    def test_is_offered_once_more_with_its_lower_rates(self):
+        answer, plans = self.searched(2)
+        assert counts(plans) == [1, 1, 1]
+        assert self.lower(plans[2]) == self.lower(plans[1]) != []
+        assert answer.status is Status.TARGET_NOT_MET
+        assert "asked again" not in answer.reason
+
+    def test_twice_leaves_what_is_known_and_says_so(self):
+        answer, plans = self.searched(2, 3)
+        assert counts(plans) == [1, 1, 1]
+        assert answer.status is Status.TARGET_NOT_MET
+        assert "stays over 5 ms" in answer.reason
+        assert "asked again: the measurement was not valid (no samples), 2 times" in answer.reason
+
+    def test_a_baseline_that_was_repeated_since_it_was_invalid_was_no_last_hope(self):
+        _, plans = self.searched(1)
+        assert counts(plans) == [1, 1, 1]
+        assert "before it is given up" in plans[2].reason
+
+
 def test_a_type_is_asked_again_only_where_no_other_serves():
     sizing = sizing_for(1000, prices={"ml.m5.xlarge": 1.0, "ml.c5.xlarge": 2.0})
     target = sizing.request.target.model_copy(update={"model_latency_p99_ms": 60.0})
