@@ -29,6 +29,8 @@ FEW_FAILURES = 200
 USED_UP_PERCENT = 90.0
 #: A load generator this busy, percent of its share, may be what a burst saturated.
 CLIENT_USED_UP_PERCENT = 85.0
+#: Answers that take so many times as long as usual wait in a queue.
+LONGER_ANSWERS = 3.0
 #: Name of the error kind of platform throttling in the load generator's counts.
 THROTTLED = "throttled"
 
@@ -100,12 +102,12 @@ def tally(seen: Observation, late: float = 0.0) -> Tally:
         due=due,
         failed=failed,
         unanswered=max(due - seen.achieved_tps * seconds - failed, 0.0),
-        unsettled=2 * seen.offered_tps * _latency_seconds(seen),
+        unsettled=2 * seen.offered_tps * latency_seconds(seen),
         late=late,
     )
 
 
-def late_answers(steps: Sequence[Observation]) -> list[float]:
+def late_answers(steps: Sequence[Observation], usual_seconds: float = math.inf) -> list[float]:
     """How many answers each step of a load test lacks since the one before had a lower rate.
 
     Requests in flight grow with the rate, and reach their number only when the new rate has lasted
@@ -113,13 +115,15 @@ def late_answers(steps: Sequence[Observation]) -> list[float]:
 
     Args:
         steps: All steps of one load test, in order.
+        usual_seconds: How long answers take where little is to do. Those that take much longer
+            wait in a queue, and what a queue keeps is missing.
     """
     found: list[float] = []
     for index, seen in enumerate(steps):
         before = steps[index - 1] if index else None
-        settled = seen.window.start - before.window.end if before else _first_settled(steps)
+        settled = _settled(steps, index)
         rise = max(seen.offered_tps - (before.offered_tps if before else 0.0), 0.0)
-        latency = _latency_seconds(seen)
+        latency = min(latency_seconds(seen), LONGER_ANSWERS * usual_seconds)
         # Beyond the time settled: of answers that all take as long, and of an exponential tail.
         left = latency * math.exp(-settled / latency) if latency else 0.0
         found.append(rise * max(latency - settled, left, 0.0))
@@ -311,13 +315,22 @@ def container_saturates(record: LoadTestRecord, target: Target) -> bool:
     return reached < target.utilization_percent.min
 
 
-def _latency_seconds(seen: Observation) -> float:
+def latency_seconds(seen: Observation) -> float:
     """Mean time that a request is in flight, seconds; 0 where it is not known."""
     latency = seen.client_latency_ms.mean or seen.model_latency_ms.mean or 0.0
     return latency / 1000
 
 
-def _first_settled(steps: Sequence[Observation]) -> float:
-    """How long the first step's rate lasted before its window, seconds, by the others' windows."""
+def _settled(steps: Sequence[Observation], index: int) -> float:
+    """How long a step's rate lasted before its window, seconds.
+
+    Of a first step that does not say, it is as long as others'; with none to compare, no answers
+    are taken to be late: those of an endpoint that is overloaded would explain themselves.
+    """
+    seen = steps[index]
+    if seen.warm_up_seconds is not None:
+        return seen.warm_up_seconds
+    if index:
+        return seen.window.start - steps[index - 1].window.end
     gaps = [after.window.start - before.window.end for before, after in pairwise(steps)]
-    return max(min(gaps, default=0), 0)
+    return max(min(gaps, default=math.inf), 0)

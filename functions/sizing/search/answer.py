@@ -62,7 +62,7 @@ class CandidateOutcome(BaseModel):
     observation: Observation | None = None
     in_band: bool = False
     #: What keeps the count from being smaller, or the target from being met by any count: CPU,
-    #: GPU, GPU memory, memory, latency, errors, container.
+    #: GPU, GPU memory, memory, latency, errors, container; or what all instances share.
     limiting_resource: str | None = None
     #: Requests per second of one instance at the middle of the band, as measured (from the fit).
     tps_per_instance_at_band_middle: float | None = None

@@ -49,10 +49,11 @@ def diagnose(known: Known, trial: Trial | None) -> tuple[Diagnosis, ...]:
         known: What is known of it.
         trial: The full target at the count it is recommended with; None if there is none.
     """
+    shared = _shared(known)
     found = [
-        *_container(known),
-        *_refusing(known),
-        *_errors(known),
+        *shared,
+        # What looks like the container's or the load's doing is then not.
+        *([] if shared else [*_container(known), *_refusing(known), *_errors(known)]),
         *_strays(known),
         *_memory(known),
         *_work_for_nobody(known),
@@ -91,6 +92,27 @@ def _container(known: Known) -> list[Diagnosis]:
                 "The container, not the hardware, is the limit: raise its number of workers or "
                 "threads (SAGEMAKER_MODEL_SERVER_WORKERS, or the model server's own setting) "
                 f"towards the {known.seen.facts.vcpus} vCPUs, and size again"
+            ),
+        )
+    ]
+
+
+def _shared(known: Known) -> list[Diagnosis]:
+    """More instances that do no better."""
+    shared = known.seen.shared
+    if shared is None:
+        return []
+    return [
+        Diagnosis(
+            finding=f"{shared.words[0].upper()}{shared.words[1:]}",
+            figures={
+                "instances": float(shared.more),
+                "achieved_tps": shared.after.achieved_tps,
+                "utilization_percent": shared.after.utilization_percent,
+            },
+            advice=(
+                "Something that all instances share is the limit: a database or service that the "
+                "model calls, its quota, or the network to it. Raise that, and size again"
             ),
         )
     ]

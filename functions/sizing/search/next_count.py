@@ -40,6 +40,7 @@ from sizing.search.rates import (
     verification_plan,
 )
 from sizing.search.seen import is_full_target
+from sizing.search.shared import SHARED
 
 #: Expected saving, as a share of the instances, that is worth another load test where the count
 #: lies in the band already; where it lies under it, so that the smallest count is the answer; and
@@ -270,7 +271,10 @@ def _hopeless(known: Known) -> tuple[str, str] | None:
                 "more instances do not mend that",
                 "errors",
             )
-    limit = known.seen.request.target.model_latency_p99_ms
+    shared, target = known.seen.shared, known.seen.request.target
+    if shared is not None and shared.breaks(target):
+        return f"{shared.words}: more instances do not mend that", SHARED
+    limit = target.model_latency_p99_ms
     if limit is not None and known.prediction.smallest_count(-OUT_OF_QUESTION) is None:
         return (
             f"model latency p99 stays over {limit:g} ms however little an instance has to do",

@@ -21,6 +21,7 @@ from sizing.load_test.verdict import (
     breaks_latency_limit,
     container_saturates,
     late_answers,
+    latency_seconds,
     mostly_throttled,
     tally,
     trusted_saturation,
@@ -29,6 +30,7 @@ from sizing.load_test.verdict import (
     verdict,
 )
 from sizing.request.request import Request, Target
+from sizing.search.shared import SharedLimit, shared_limit
 
 #: Memory this full while requests fail is why they do, percent.
 EXHAUSTED_PERCENT = 95.0
@@ -52,6 +54,8 @@ OUTVOTED = 2.0
 COLD_FACTOR = 1.02
 #: The same without doubt: other instances are taken to be cold for as long.
 SURELY_COLD_FACTOR = 1.15
+#: How many load tests of a count may fail for a stall or a cold start, each of them.
+MOST_EXCUSED = 3
 #: Share of a fleet, the newest of it, that its age goes by.
 YOUNG_SHARE = 0.5
 
@@ -149,11 +153,14 @@ class Seen:
         steps: Their usable observations, in order.
         trials: What the full target showed, by count.
         saturation_tps: Most that one instance can serve, per second; None where that is not known.
-        served_tps: Highest rate that one instance was seen to serve, per second.
+        served_tps: Highest rate that one instance was seen to serve, per second, under all rates
+            that any failed at.
         overloaded_tps: Lowest rate that one instance was seen to fail at, per second; None where
             none failed.
         container_bound: Whether the container, not the hardware, sets how much one serves.
         latency_bound: Whether the latency limit is broken under the band already.
+        shared: Counts of which the larger did no better, as something that they share is the limit;
+            None where instances count.
         cold_for: Age up to which instances were surely cold, seconds; 0 where none was.
         failures: How the share of errors depends on the rate, where they broke their limit long
             before saturation; None where they did not.
@@ -170,6 +177,7 @@ class Seen:
     overloaded_tps: float | None
     container_bound: bool
     latency_bound: bool
+    shared: SharedLimit | None = None
     cold_for: int = 0
     failures: FailureFit | None = None
     failing_early: tuple[Step, ...] = ()
@@ -291,9 +299,23 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
         for index, record in enumerate(records)
         if record.error is None and index not in cold_at_first
     ]
-    served = max((step.offered_per_instance for step in steps if not step.fails), default=0.0)
-    failing = [step for step in steps if step.overloaded]
+    latency_bound = any(
+        step.observation.utilization_percent < target.utilization_percent.min
+        and not step.fails
+        and not step.odd
+        and breaks_latency_limit(target, step.observation)
+        for step in steps
+    )
+    serving = [step.offered_per_instance for step in steps if not step.fails]
+    # What the platform throttled, no instance was asked.
+    failing = [step for step in steps if step.overloaded and not mostly_throttled(step.observation)]
+    shared = shared_limit(target, steps, _trials(target, steps, container=False, latency=False))
+    if shared is not None and not shared.breaks(target):
+        failing = [step for step in failing if not shared.explains(step)]
     overloaded = min((step.offered_per_instance for step in failing), default=None)
+    # More than that was served by fewer instances alone, which says nothing of a fleet.
+    of_a_fleet = (rate for rate in serving if overloaded is None or rate < overloaded)
+    served = max(of_a_fleet, default=0.0)
     held_up = [
         step
         for step in failing
@@ -316,7 +338,9 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
     failures = _failures(target, early) if failing_early else None
     # Of bursts the best, as one may have met a cold instance: if as much was served later, in steps
     # that failed too, they tell nothing. Not over what failed later.
-    most_served = max([served * (1 + SAME_RATE), *(step.tps_per_instance for step in steps)])
+    most_served = max(
+        [max(serving, default=0.0) * (1 + SAME_RATE), *(step.tps_per_instance for step in steps)]
+    )
     saturations = [max(bursts)] if bursts and max(bursts) > most_served else []
     # What refuses some requests long before it saturates does not saturate there.
     refusing = failures is not None and failures.grows
@@ -324,15 +348,9 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
         step.tps_per_instance for step in held_up if not refusing or step.tally.falls_short
     ]
     container_bound = bool(held_up) or any(
-        container_saturates(record, target) and served < (record.saturation_tps or 0.0)
+        container_saturates(record, target)
+        and max(serving, default=0.0) < (record.saturation_tps or 0.0)
         for record in run
-    )
-    latency_bound = any(
-        step.observation.utilization_percent < target.utilization_percent.min
-        and not step.fails
-        and not step.odd
-        and breaks_latency_limit(target, step.observation)
-        for step in steps
     )
     return Seen(
         request=request,
@@ -345,6 +363,7 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
         overloaded_tps=overloaded,
         container_bound=container_bound,
         latency_bound=latency_bound,
+        shared=shared,
         cold_for=cold_for,
         failures=failures,
         failing_early=failing_early,
@@ -370,12 +389,14 @@ def is_full_target(target: Target, seen: Observation) -> bool:
 def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
     """The usable observations of load tests."""
     steps = []
+    measured = (seen for record in records for seen in record.within_reach if usable(seen))
+    usual = min((latency for seen in measured if (latency := latency_seconds(seen))), default=0.0)
     for index, record in enumerate(records):
         if record.error is not None or not record.observations:
             continue
         reach = record.within_reach
         began = _instances_began(records[: index + 1])
-        for seen, late in zip(reach, late_answers(reach), strict=True):
+        for seen, late in zip(reach, late_answers(reach, usual), strict=True):
             if usable(seen):
                 counted = tally(seen, late)
                 steps.append(
@@ -509,11 +530,14 @@ def _trials(
         _trial(target, instances, each, container=container, latency=latency)
         for instances, each in held.items()
     ]
-    # A count that failed while its instances were cold, and served more afterwards, has not failed.
+    # A count that failed while its instances were cold, and served more afterwards, has not failed;
+    # but not again and again.
     return {
         trial.instances: trial
         for trial in trials
-        if trial.serves or not all(step.odd for step in held[trial.instances])
+        if trial.serves
+        or not all(step.odd for step in held[trial.instances])
+        or len({step.load_test for step in held[trial.instances]}) > MOST_EXCUSED
     }
 
 

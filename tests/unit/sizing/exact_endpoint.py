@@ -34,6 +34,8 @@ class ExactEndpoint:
         memory_percent: Memory in use.
         refused_power: A share of requests is refused that is half of this power of the load; None
             where none is.
+        shared_tps: Requests per second of the whole fleet that something it shares can take; what
+            is over waits, longer and longer. None where nothing is shared.
     """
 
     capacity: float
@@ -45,6 +47,7 @@ class ExactEndpoint:
     client_tps: float = 20_000.0
     memory_percent: float = 40.0
     refused_power: float | None = None
+    shared_tps: float | None = None
 
     def run(self, plan: LoadTestPlan, started_at: float = 0.0) -> LoadTestRecord:
         """What a load test shows."""
@@ -82,6 +85,12 @@ class ExactEndpoint:
         utilization = 100 * min(reached, most) / (n * self.capacity)
         throttled = offered - reached
         failed = offered - served - throttled
+        waits_ms = 0.0
+        if self.shared_tps is not None and served > self.shared_tps:
+            utilization *= self.shared_tps / served
+            # On average, from half a minute to one and a half after the rate rose.
+            waits_ms = 60_000.0 * (1 - self.shared_tps / served)
+            served = self.shared_tps
         client_share = offered / (self.client_tps * plan.workers)
         return Observation(
             offered_tps=offered,
@@ -91,13 +100,13 @@ class ExactEndpoint:
             cpu_utilization_raw=utilization * 4,
             memory_percent=self.memory_percent,
             model_latency_ms=Latency(
-                mean=self.latency_ms,
-                p50=self.latency_ms,
-                p99=self.latency_ms * (1 + self.growth * load / (1 - load)),
+                mean=self.latency_ms + waits_ms,
+                p50=self.latency_ms + waits_ms,
+                p99=self.latency_ms * (1 + self.growth * load / (1 - load)) + waits_ms,
             ),
             overhead_latency_ms=Latency(mean=2.0),
-            client_latency_ms=Latency(mean=self.latency_ms + 3),
-            error_percent=100 * (1 - served / offered),
+            client_latency_ms=Latency(mean=self.latency_ms + 3 + waits_ms),
+            error_percent=100 * (throttled + failed) / offered,
             errors={
                 kind: round(60 * rate)
                 for kind, rate in (("throttled", throttled), ("model_error_500", failed))
@@ -106,8 +115,8 @@ class ExactEndpoint:
             workers=Workers(
                 count=plan.workers, cpu_percent_max=min(100 * client_share, 100), lag_ms_p99=0.2
             ),
-            invocations=round(60 * reached),
-            client_invocations=round(60 * reached),
+            invocations=round(60 * (served + failed)),
+            client_invocations=round(60 * (served + failed)),
             samples=6 * n,
             utilization_standard_error=0.0,
             model_latency_p99_standard_error=0.0,
