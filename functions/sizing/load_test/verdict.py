@@ -31,8 +31,9 @@ USED_UP_PERCENT = 90.0
 CLIENT_USED_UP_PERCENT = 85.0
 #: Answers that take so many times as long as usual wait in a queue.
 LONGER_ANSWERS = 3.0
-#: Name of the error kind of platform throttling in the load generator's counts.
+#: Names of error kinds in the load generator's counts: platform throttling, and no answer in time.
 THROTTLED = "throttled"
+TIMEOUT = "timeout"
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def diagnose(known: Known, trial: Trial | None) -> tuple[Diagnosis, ...]:
 def _container(known: Known) -> list[Diagnosis]:
     if not known.seen.container_bound or known.seen.saturation_tps is None or known.seen.refusing:
         return []
-    if known.predicted is None:
+    if known.predicted is None or known.seen.failing_at_rest() is not None:
         return []
     at_most = known.prediction.utilization.utilization_at(known.seen.saturation_tps)
     return [
@@ -148,7 +148,8 @@ def _refusing(known: Known) -> list[Diagnosis]:
 def _errors(known: Known) -> list[Diagnosis]:
     target = known.seen.request.target
     # Over what the container can take they are its limit's, which is told already.
-    most = known.seen.served_tps if known.seen.container_bound else 0.0
+    limited = known.seen.container_bound and known.seen.failing_at_rest() is None
+    most = known.seen.served_tps if limited else 0.0
     failing = [
         step.observation
         for step in known.seen.steps

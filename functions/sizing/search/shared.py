@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sizing.load_test.observation import Observation
 from sizing.load_test.verdict import (
     SERVED_SHARE,
+    TIMEOUT,
     breaks_latency_limit,
     mostly_throttled,
     used_up,
@@ -28,8 +29,11 @@ SHARED = "shared"
 MORE = 1.25
 #: Share of what the larger one could do better that it does at the least, if instances count.
 LEAST_GAIN = 0.25
-#: What could be done better at the least, as a factor of what was answered, where requests failed.
+#: The same where requests failed instead of waiting: those of a short queue get fewer little by
+#: little. And what could be done better at the least, as a factor, and of how many failures.
+LEAST_GAIN_OF_FAILING = 0.1
 LEAST_LACK = 1.05
+MANY_FAILURES = 1000
 #: How far a p99 must be over its limit to tell, as a factor.
 CLEARLY_SLOW = 1.1
 #: Most instances, as a share of those in question, that serve as if alone.
@@ -116,10 +120,21 @@ def _of_answers(target: Target, steps: Sequence[Step]) -> Iterator[SharedLimit]:
         before, after = (step.observation for step in most)
         asked = min(max(step.observation.offered_tps for step in idle[n]) for n in (fewer, more))
         possible = min(asked / before.achieved_tps, more / fewer)
-        missing = all(step.tally.falls_short for step in most)
-        gained = after.achieved_tps / before.achieved_tps
-        if (missing or possible >= LEAST_LACK) and gained - 1 < LEAST_GAIN * (possible - 1):
+        if possible <= 1:
+            continue
+        gained = (after.achieved_tps / before.achieved_tps - 1) / (possible - 1)
+        waiting = all(_keeps_waiting(step) for step in most)
+        failing = possible >= LEAST_LACK and all(
+            step.tally.failed >= MANY_FAILURES for step in most
+        )
+        if (waiting and gained < LEAST_GAIN) or (failing and gained < LEAST_GAIN_OF_FAILING):
             yield SharedLimit(fewer, before, more, after, slow=False)
+
+
+def _keeps_waiting(step: Step) -> bool:
+    """Whether requests wait, rather than fail at once."""
+    timed_out = step.observation.errors.get(TIMEOUT, 0)
+    return step.tally.falls_short or timed_out > (1 - SERVED_SHARE) * step.tally.due
 
 
 def _answered(step: Step) -> tuple[float, float]:

@@ -130,6 +130,34 @@ def test_utilization_that_does_not_follow_the_load_is_told(idle_percent, told):
         assert found[0].figures["low_utilization_percent"] > 79
 
 
+@pytest.mark.parametrize("limits", [{}, {"model_latency_p99_ms": 100.0}])
+def test_errors_of_one_instance_of_a_fleet_are_no_saturation(limits):
+    """One of the instances fails all of its requests."""
+
+    def dead(record):
+        n = record.instance_count
+        if n < 4:
+            return record
+        steps = (
+            seen.model_copy(
+                update={
+                    "achieved_tps": seen.achieved_tps * (1 - 1 / n),
+                    "error_percent": 100 / n,
+                    "errors": {"model_error_500": round(60 * seen.offered_tps / n)},
+                }
+            )
+            for seen in record.observations
+        )
+        return record.model_copy(update={"observations": tuple(steps)})
+
+    answer, _ = search(sizing_for(1000, **limits), ExactEndpoint(200), dead)
+    (outcome,) = answer.candidates
+    assert outcome.limiting_resource == "errors"
+    told = [each.finding for each in outcome.diagnosis]
+    assert any("12.5 % errors at only" in each for each in told)
+    assert not any("saturates" in each for each in told)
+
+
 class TestBurstable:
     """They are sized on what they hold for good, since a load test of minutes runs on credits."""
 
