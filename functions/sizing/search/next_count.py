@@ -48,6 +48,9 @@ from sizing.search.shared import SHARED
 WORTH_A_LOAD_TEST = 0.065
 WORTH_LEAVING_NO_DOUBT = 0.014
 WORTH_IN_NOISE = 0.055
+#: Power of the probability that no noise would decide, by which the second of them counts: only
+#: where that is next to sure.
+NO_DOUBT_POWER = 4.0
 #: Instances in the band that may be too many, as a share, for a load test less.
 EXCHANGE = 0.5
 #: Least stride upwards, as a share of the largest count that failed, by how many have failed:
@@ -354,7 +357,7 @@ def _worth(known: Known, count: int, *, in_band: bool) -> float:
     failed = known.seen.overloaded_tps is not None
     if not in_band and failed and known.prediction.tightest(fewer) == CONTAINER:
         return ROOM - 1
-    told = 0.0 if in_band else known.prediction.tells_apart(fewer, count)
+    told = 0.0 if in_band else known.prediction.tells_apart(fewer, count) ** NO_DOUBT_POWER
     return told * WORTH_LEAVING_NO_DOUBT + (1 - told) * (
         WORTH_A_LOAD_TEST if in_band else WORTH_IN_NOISE
     )
