@@ -89,12 +89,13 @@ class Tally:
         return self.breaks_error_limit(target) or self.falls_short
 
 
-def tally(seen: Observation, late: float = 0.0) -> Tally:
+def tally(seen: Observation, late: float = 0.0, usual_seconds: float = math.inf) -> Tally:
     """What became of an observation's requests.
 
     Args:
         seen: The observation.
         late: Answers that it may lack since its rate had just risen, see ``late_answers``.
+        usual_seconds: How long answers take where little is to do, see there too.
     """
     seconds = seen.window.end - seen.window.start
     due = seen.due_tps * seconds
@@ -103,7 +104,7 @@ def tally(seen: Observation, late: float = 0.0) -> Tally:
         due=due,
         failed=failed,
         unanswered=max(due - seen.achieved_tps * seconds - failed, 0.0),
-        unsettled=2 * seen.offered_tps * latency_seconds(seen),
+        unsettled=2 * seen.offered_tps * _settled_latency(seen, usual_seconds),
         late=late,
     )
 
@@ -124,7 +125,7 @@ def late_answers(steps: Sequence[Observation], usual_seconds: float = math.inf) 
         before = steps[index - 1] if index else None
         settled = _settled(steps, index)
         rise = max(seen.offered_tps - (before.offered_tps if before else 0.0), 0.0)
-        latency = min(latency_seconds(seen), LONGER_ANSWERS * usual_seconds)
+        latency = _settled_latency(seen, usual_seconds)
         # Beyond the time settled: of answers that all take as long, and of an exponential tail.
         left = latency * math.exp(-settled / latency) if latency else 0.0
         found.append(rise * max(latency - settled, left, 0.0))
@@ -320,6 +321,11 @@ def latency_seconds(seen: Observation) -> float:
     """Mean time that a request is in flight, seconds; 0 where it is not known."""
     latency = seen.client_latency_ms.mean or seen.model_latency_ms.mean or 0.0
     return latency / 1000
+
+
+def _settled_latency(seen: Observation, usual_seconds: float) -> float:
+    """The same, of requests that do not wait in a queue that grows."""
+    return min(latency_seconds(seen), LONGER_ANSWERS * usual_seconds)
 
 
 def _settled(steps: Sequence[Observation], index: int) -> float:

@@ -398,7 +398,7 @@ def _steps(target: Target, records: Sequence[LoadTestRecord]) -> list[Step]:
         began = _instances_began(records[: index + 1])
         for seen, late in zip(reach, late_answers(reach, usual), strict=True):
             if usable(seen):
-                counted = tally(seen, late)
+                counted = tally(seen, late, usual)
                 steps.append(
                     Step(
                         load_test=index,

@@ -174,3 +174,12 @@ class TestLateAnswers:
         seen = self.a_step(warm_up_seconds=5.0)
         assert late_answers([seen])[0] == pytest.approx(300 * 24 * 0.81, rel=0.01)
         assert late_answers([seen], usual_seconds=0.05) == [pytest.approx(0.0)]
+
+    def test_a_queue_that_grows_does_not_fluctuate(self):
+        # 5 % of 5 TPS are missing, and the others wait 3 s instead of 50 ms.
+        seen = self.a_step(
+            offered_tps=5.0, achieved_tps=4.75, client_latency_ms=Latency(mean=3_000.0)
+        )
+        assert not tally(seen).falls_short
+        assert tally(seen, usual_seconds=0.05).falls_short
+        assert not tally(seen, usual_seconds=2.0).falls_short
