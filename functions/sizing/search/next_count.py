@@ -50,7 +50,7 @@ WORTH_LEAVING_NO_DOUBT = 0.014
 WORTH_IN_NOISE = 0.055
 #: Power of the probability that no noise would decide, by which the second of them counts: only
 #: where that is next to sure.
-NO_DOUBT_POWER = 4.0
+NO_DOUBT_POWER = 3.0
 #: Instances in the band that may be too many, as a share, for a load test less.
 EXCHANGE = 0.5
 #: Least stride upwards, as a share of the largest count that failed, by how many have failed:
