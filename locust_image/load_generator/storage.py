@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -100,8 +101,8 @@ class DirectoryStorage:
 
     def write(self, name: str, content: bytes) -> None:
         try:
-            # Whole or not at all: others poll for it.
-            part = self._directory / f".{name}.part"
+            # Whole or not at all: others poll for it, and leader and worker may write it at once.
+            part = self._directory / f".{name}.{secrets.token_hex(4)}.part"
             part.write_bytes(content)
             part.replace(self._directory / name)
         except OSError as error:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
 
@@ -118,3 +119,22 @@ def test_a_load_test_that_is_kept_in_s3_says_what_the_time_is_there(
     assert document["status"] == "COMPLETED"
     clock = document["clock"]
     assert abs(clock["offset_seconds"] + BEHIND) <= clock["uncertainty_seconds"] + 0.001
+
+
+def test_two_that_write_a_file_at_once_leave_a_whole_one(tmp_path: Path) -> None:
+    """Leader and worker may both report why they could not start."""
+    storage = open_storage(tmp_path.as_uri(), botocore.session.get_session())
+    reports = [b"leader" * 20_000, b"worker" * 50_000]
+
+    def write(content: bytes) -> None:
+        for _ in range(100):
+            storage.write("load_test.json", content)
+
+    with ThreadPoolExecutor() as pool:
+        written = [pool.submit(write, each) for each in reports]
+        while not all(each.done() for each in written):
+            assert storage.read("load_test.json") in (None, *reports)
+    for each in written:
+        each.result()
+    assert storage.read("load_test.json") in reports
+    assert [each.name for each in tmp_path.iterdir()] == ["load_test.json"]

@@ -97,9 +97,13 @@ def build(sam: Path, folder: Path) -> Path:
 
 
 def deploy(sam: Path, built: Path, url: str) -> None:
-    """``sam deploy`` of the built template, with the defaults of samconfig.toml and the shims."""
+    """``sam deploy`` of the built template, with the defaults of samconfig.toml and the shims.
+
+    The nightly schedule is off: at two o'clock it would start a night among the stories.
+    """
     template = ["--template-file", str(deployable(built))]
     config = ["--config-file", str(ROOT / "samconfig.toml"), "--no-confirm-changeset"]
+    config += ["--parameter-overrides", "ScheduleEnabled=false"]
     _run([str(sam), "deploy", *template, *config], environment_of(url))
 
 
