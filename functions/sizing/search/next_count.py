@@ -103,7 +103,7 @@ def candidate_state(sizing: Sizing, known: Known, driven: float | None) -> Candi
         driven: Rate that a worker's vCPU was seen to drive, per second; None if none was.
     """
     repeated = _repeated(sizing, known, driven) if known.seen.records else None
-    if isinstance(repeated, Open) or (repeated is not None and not _hoped(known)):
+    if isinstance(repeated, Open) or (repeated is not None and not _is_last_hope(known)):
         return repeated
     if known.seen.failure is not None and known.least_good is None:
         reason = f"{known.seen.failure.error}: {known.seen.failure.cause or 'no cause given'}"
@@ -164,7 +164,7 @@ def _repeated(sizing: Sizing, known: Known, driven: float | None) -> CandidateSt
         return closed(known, CandidateStatus.FAILED, f"{why}, {len(in_vain)} times")
     reason = f"repeated: {why}"
     facts, count = known.seen.facts, last.instance_count
-    if _hoped(known):
+    if _is_last_hope(known):
         plan = repeated_baseline_plan(sizing, known, driven, reason, at_least_vcpus=vcpus)
     elif last.purpose is Purpose.BASELINE:
         plan = baseline_plan(sizing, facts, driven, reason, at_least_vcpus=vcpus)
@@ -312,6 +312,11 @@ def _hoped(known: Known) -> bool:
         record.purpose is Purpose.BASELINE and index > first
         for index, record in enumerate(known.seen.records)
     )
+
+
+def _is_last_hope(known: Known) -> bool:
+    """Whether the latest load test is that."""
+    return known.seen.records[-1].purpose is Purpose.BASELINE and _hoped(known)
 
 
 def _likeliest_last(known: Known, bad: int, good: int | None = None) -> int | None:

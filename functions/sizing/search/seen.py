@@ -299,14 +299,8 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
         for index, record in enumerate(records)
         if record.error is None and index not in cold_at_first
     ]
-    latency_bound = any(
-        step.observation.utilization_percent < target.utilization_percent.min
-        and not step.fails
-        and not step.odd
-        and breaks_latency_limit(target, step.observation)
-        for step in steps
-    )
     serving = [step.offered_per_instance for step in steps if not step.fails]
+    most_served = max(serving, default=0.0)
     # What the platform throttled, no instance was asked.
     failing = [step for step in steps if step.overloaded and not mostly_throttled(step.observation)]
     shared = shared_limit(target, steps, _trials(target, steps, container=False, latency=False))
@@ -338,19 +332,23 @@ def see(request: Request, facts: InstanceFacts, load_tests: Sequence[LoadTestRec
     failures = _failures(target, early) if failing_early else None
     # Of bursts the best, as one may have met a cold instance: if as much was served later, in steps
     # that failed too, they tell nothing. Not over what failed later.
-    most_served = max(
-        [max(serving, default=0.0) * (1 + SAME_RATE), *(step.tps_per_instance for step in steps)]
-    )
-    saturations = [max(bursts)] if bursts and max(bursts) > most_served else []
+    most_seen = max([most_served * (1 + SAME_RATE), *(step.tps_per_instance for step in steps)])
+    saturations = [max(bursts)] if bursts and max(bursts) > most_seen else []
     # What refuses some requests long before it saturates does not saturate there.
     refusing = failures is not None and failures.grows
     saturations += [
         step.tps_per_instance for step in held_up if not refusing or step.tally.falls_short
     ]
     container_bound = bool(held_up) or any(
-        container_saturates(record, target)
-        and max(serving, default=0.0) < (record.saturation_tps or 0.0)
+        container_saturates(record, target) and most_served < (record.saturation_tps or 0.0)
         for record in run
+    )
+    latency_bound = any(
+        step.observation.utilization_percent < target.utilization_percent.min
+        and not step.fails
+        and not step.odd
+        and breaks_latency_limit(target, step.observation)
+        for step in steps
     )
     return Seen(
         request=request,

@@ -81,10 +81,10 @@ class SharedLimit:
         return self.slow or self.after.achieved_tps < SERVED_SHARE * target.tps
 
     def explains(self, step: Step) -> bool:
-        """Whether it, not its instances, made a step fail."""
+        """Whether it, not its instances, made a step fail, where the target is served."""
         seen = step.observation
         over = seen.offered_tps >= SERVED_SHARE * self.before.achieved_tps
-        return not self.slow and over and not used_up(seen)
+        return over and not used_up(seen)
 
 
 def shared_limit(

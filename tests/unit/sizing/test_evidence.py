@@ -306,6 +306,24 @@ class TestMinutesToGetWarm:
         assert len(lower) == 2
         assert max(lower) < plans[0].steps[0].saturation_fraction * 300 / 1.8
 
+    def test_a_verification_after_the_last_hope_is_repeated_as_what_it_is(self):
+        sizing = sizing_for(4000, model_latency_p99_ms=75.0)
+        runs: list[LoadTestRecord] = []
+
+        def third_unmeasured(record: LoadTestRecord) -> LoadTestRecord:
+            runs.append(record)
+            if len(runs) != 3:
+                return record
+            return befalls(lambda _, seen: seen.model_copy(update={"invalid": "no samples"}))(
+                record
+            )
+
+        answer, plans = search(sizing, self.cold_for(500), third_unmeasured)
+        assert answer.status is Status.SIZED
+        assert [plan.purpose for plan in plans[:4]] == [Purpose.BASELINE] * 2 + [Purpose.VERIFY] * 2
+        assert plans[3].instance_count == plans[2].instance_count
+        assert "not valid" in plans[3].reason
+
     def test_new_instances_get_as_long_as_cold_ones_took(self):
         _, plans = sized(4000, self.cold_for(500), model_latency_p99_ms=75.0)
         verified = next(plan for plan in plans if plan.instance_count > 1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from load_generator import answers
 from sizing.load_test.observation import Latency, LoadTestRecord, Observation
-from sizing.load_test.verdict import late_answers, tally
+from sizing.load_test.verdict import TIMEOUT, late_answers, tally
 from sizing.search.answer import CandidateOutcome, Status
 from sizing.search.shared import SHARED
 from tests.unit.sizing.exact_endpoint import ExactEndpoint, counts, search, sizing_for
@@ -141,6 +142,10 @@ def test_a_fleet_that_is_less_than_its_instances_is_followed_up():
     assert answer.status is Status.SIZED
     assert answer.candidates[0].instance_count in (11, 12)
     assert len(plans) <= 4
+
+
+def test_a_timeout_is_called_as_the_load_generator_calls_it():
+    assert TIMEOUT == answers.TIMEOUT
 
 
 class TestLateAnswers:
