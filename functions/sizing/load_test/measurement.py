@@ -51,7 +51,8 @@ _INSTANCE_METRICS = ("CPUUtilization", "MemoryUtilization", "DiskUtilization")
 _GPU_METRICS = ("GPUUtilization", "GPUMemoryUtilization")
 _ERROR_METRICS = ("Invocation4XXErrors", "Invocation5XXErrors")
 
-#: A window of fewer periods can't spare a sample of each instance.
+#: A window of fewer periods can't spare a sample of each instance. Nor can it tell an instance that
+#: is silent, or there besides, from a sample that came a moment early or late; those after it can.
 _FEW_PERIODS = 3
 #: Share of a period's samples that jitter may move out of the periods inside a window.
 _STRAY_SHARE = 0.25
@@ -376,7 +377,7 @@ class _Readings:
         """Samples that an instance publishes in a period: 1, unless all periods agree on more."""
         counts = self._instance(metric, "SampleCount")
         expected = instance_count * len(self._starts)
-        times = round(math.fsum(counts.values()) / expected)
+        times = math.floor(math.fsum(counts.values()) / expected + _STRAY_SHARE)
         fewest = min(counts.get(start, 0.0) for start in self._starts)
         return times if times > 1 and fewest > instance_count * (times - 1) else 1
 
@@ -407,20 +408,37 @@ class _Readings:
         -1 where all are there. A period without most of its samples is not a matter of phases, but
         of instances that have reported since no more is to come either.
         """
+        reported_since = self.reported_since(metric, instance_count)
         if self.samples(metric) >= instance_count * len(self._starts):
-            return -1.0
+            will_tell = self._few() and not reported_since
+            unsure = will_tell and self.extra_samples(metric, instance_count)
+            return SHORT_DELAY_SECONDS if unsure else -1.0
         counts = self._instance(metric, "SampleCount")
         fewest = min(counts.get(start, 0.0) for start in self._starts)
         of_phases = fewest >= instance_count / 2 and not self.missing_samples(
             metric, instance_count
         )
-        soon = of_phases or self.reported_since(metric, instance_count)
-        return SHORT_DELAY_SECONDS if soon else LONGEST_DELAY_SECONDS
+        return SHORT_DELAY_SECONDS if of_phases or reported_since else LONGEST_DELAY_SECONDS
 
     def reported_since(self, metric: str, instance_count: int) -> bool:
         """Whether all instances have reported in a period after the window."""
+        return max(self._counts_since(metric)) >= _nearly_all(instance_count)
+
+    def _counts_since(self, metric: str) -> list[float]:
         counts = self._data.get(self._named.instance(metric, "SampleCount"), {})
-        return max(counts.get(start, 0.0) for start in self._since) >= _nearly_all(instance_count)
+        return [counts.get(start, 0.0) for start in self._since]
+
+    def _few(self) -> bool:
+        return len(self._starts) < _FEW_PERIODS
+
+    def _telling(self, metric: str, in_a_period: int) -> list[float]:
+        """Samples of each period that tells how many instances there are."""
+        counts = self._instance(metric, "SampleCount")
+        since = self._counts_since(metric) if self._few() else []
+        return [
+            *(counts.get(start, 0.0) for start in self._starts),
+            *(count for count in since if count >= in_a_period / 2),  # others are not complete yet
+        ]
 
     def missing_samples(self, metric: str, instance_count: int) -> str | None:
         """What instances have not reported, if so.
@@ -431,9 +449,9 @@ class _Readings:
         """
         expected = instance_count * len(self._starts)
         counts = self._instance(metric, "SampleCount")
-        most = max(counts.get(start, 0.0) for start in self._starts)
+        most = max(self._telling(metric, instance_count))
         lost = expected - self.samples(metric)
-        spared = min(instance_count, expected // _FEW_PERIODS)
+        spared = min(instance_count, math.ceil(expected / _FEW_PERIODS))
         within = -self._besides_within(metric, instance_count)
         if (
             lost <= spared
@@ -454,8 +472,7 @@ class _Readings:
         """
         each = self._samples_per_instance(metric, instance_count)
         expected = instance_count * len(self._starts) * each
-        counts = self._instance(metric, "SampleCount")
-        fewest = min(counts.get(start, 0.0) for start in self._starts)
+        fewest = min(self._telling(metric, instance_count * each))
         besides = self.samples(metric) - expected
         too_many = math.floor(instance_count * each * (1 + INSTANCE_TOLERANCE))
         within = self._besides_within(metric, instance_count * each)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -276,6 +278,70 @@ class TestIncomplete:
         )
         assert (seen.invalid, seen.samples) == (None, 6 + more)
 
+    @pytest.mark.parametrize("periods", [1, 2])
+    @pytest.mark.parametrize("instances", [2, 3, 8, 40])
+    @pytest.mark.parametrize("more", [-1, 1])
+    def test_in_a_window_of_few_periods_those_after_it_tell_who_is_there(
+        self, more: int, instances: int, periods: int
+    ) -> None:
+        starts = STARTS[:periods]
+        window = Window(start=START, end=START + periods * PERIOD)
+        step = a_step(window=window, answers=periods * 1000, invocations=periods * 1000)
+
+        def look(since: dict[int, float], waited_seconds: float) -> Observation:
+            samples = dict.fromkeys(starts, float(instances)) | {START: float(instances + more)}
+            cloudwatch = CloudWatch(instances, samples, since=since)
+            return observed(
+                cloudwatch,
+                step,
+                instances=instances,
+                waited_seconds=waited_seconds,
+                window=window,
+            )
+
+        there = {window.end: instances - more, window.end + PERIOD: float(instances)}
+        seen = look(there, SHORT_DELAY_SECONDS + 1)
+        assert (seen.invalid, seen.samples) == (None, periods * instances + more)
+        if periods == 1:
+            with pytest.raises(MetricsIncomplete):  # the periods after it may still come
+                look({}, SHORT_DELAY_SECONDS)
+
+    @pytest.mark.parametrize("instances", [2, 8, 20, 60])
+    def test_phases_and_jitter_never_make_a_window_of_one_period_invalid(
+        self, instances: int
+    ) -> None:
+        rng = Random(instances)
+        window = Window(start=START, end=START + PERIOD)
+        step = a_step(window=window, answers=1000, invocations=1000)
+        for _ in range(100):
+            phases = [rng.random() for _ in range(instances)]
+            published = Counter(
+                START + PERIOD * math.floor(period + phase + 0.05 * rng.random())
+                for phase in phases
+                for period in range(-2, 5)
+            )
+            since = {start: float(published[start]) for start in STARTS[1:3]}
+            cloudwatch = CloudWatch(instances, {START: float(published[START])}, since=since)
+            seen = observed(
+                cloudwatch,
+                step,
+                instances=instances,
+                waited_seconds=LONGEST_DELAY_SECONDS + 1,
+                window=window,
+            )
+            assert seen.invalid is None
+
+    @pytest.mark.parametrize("more", [-1, 1])
+    def test_who_is_silent_or_there_besides_is_so_after_a_window_of_one_period(
+        self, more: int
+    ) -> None:
+        window = Window(start=START, end=START + PERIOD)
+        step = a_step(window=window, answers=1000, invocations=1000)
+        samples = dict.fromkeys(STARTS[:3], 8.0 + more)
+        cloudwatch = CloudWatch(samples={START: samples.pop(START)}, since=samples)
+        seen = observed(cloudwatch, step, waited_seconds=LONGEST_DELAY_SECONDS + 1, window=window)
+        assert seen.invalid is not None
+
     def test_without_any_utilization_there_is_no_observation_ever(self) -> None:
         with pytest.raises(MetricsIncomplete):
             observed(CloudWatch(without=("CPUUtilization",)), waited_seconds=10_000)
@@ -320,6 +386,10 @@ class TestInvalid:
         half = dict.fromkeys(STARTS, 8.0) | dict.fromkeys(STARTS[3:], 11.0)
         seen = observed(CloudWatch(samples=half))
         assert str(seen.invalid).startswith("the instance count changed: CPUUtilization has 57")
+
+    def test_a_third_instance_is_not_two_that_publish_more_often(self) -> None:
+        seen = observed(CloudWatch(instances=2, samples=dict.fromkeys(STARTS, 3.0)), instances=2)
+        assert str(seen.invalid).startswith("the instance count changed")
 
     @pytest.mark.parametrize("change", [-1, 1])
     def test_an_instance_that_comes_or_goes_in_the_window_is_no_matter_of_phases(
