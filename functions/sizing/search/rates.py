@@ -34,8 +34,8 @@ BURST_STAGE_SECONDS = 3.0
 #: Concurrency at which a burst gives up looking for saturation, per vCPU.
 BURST_CONCURRENCY_PER_VCPU = 32
 LEAST_MAX_CONCURRENCY = 128
-#: Steps at the target before the others where new instances were seen to be cold; and at the most,
-#: where they stay it for longer.
+#: Steps at the target before the others where new instances were seen to be cold, or of the target
+#: itself where it would be the first and a p99 limits; and at the most, where they stay it longer.
 WARM_UP_STEPS = 2
 MOST_WARM_UP_STEPS = 10
 #: Largest ratio between the rates of neighbouring steps, but for counts under five.
@@ -129,6 +129,8 @@ def verification_plan(
     fewer, more = _neighbours(known, count)
     predicted = known.predicted
     held = 1 if predicted is None else predicted.steps_to_hold(count)
+    if not more and predicted and predicted.tightest(max(count - 1, 1)) == "latency":
+        held = max(held, WARM_UP_STEPS)  # a first step may still warm up, which a p99 shows most
     rates = [target * count / each for each in reversed(more)] + [target] * held
     if known.seen.starts_cold and count > known.seen.records[-1].instance_count:
         cold = math.ceil(known.seen.cold_for / step_seconds(sizing.request.measurement))

@@ -546,3 +546,21 @@ def test_the_plan_is_the_same_for_the_same_history():
     first, second = next_load_test(sizing, [record]), next_load_test(sizing, [record])
     assert isinstance(first, LoadTestPlan)
     assert first == second
+
+
+@pytest.mark.parametrize("tps", [500, 700, 1000, 1300, 1900, 2600])
+def test_a_p99_in_a_first_step_that_still_warms_up_costs_no_instance(tps: float):
+    def warming_up(record: LoadTestRecord) -> LoadTestRecord:
+        first, *others = record.observations
+        latency = first.model_latency_ms
+        slower = latency.model_copy(update={"p99": 1.02 * (latency.p99 or 0.0)})
+        steps = (first.model_copy(update={"model_latency_ms": slower}), *others)
+        return record.model_copy(update={"observations": steps})
+
+    endpoint, sizing = ExactEndpoint(200, growth=0.5), sizing_for(tps, model_latency_p99_ms=70.0)
+    exactly, _ = search(sizing, endpoint)
+    answer, plans = search(sizing, endpoint, warming_up)
+    assert only(answer).instance_count == only(exactly).instance_count
+    for plan in plans[1:]:
+        offered = [step.offered_tps for step in plan.steps]
+        assert offered[0] != tps or offered.count(tps) > 1
