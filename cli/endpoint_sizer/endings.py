@@ -75,19 +75,27 @@ def end_at_once(left: str = NOTHING_IS_LEFT) -> None:
 def in_good_order(left: str = NOTHING_IS_LEFT) -> Iterator[None]:
     """The first signal raises ``Interrupted`` here; the next one ends the process at once.
 
-    Children don't outlive this process: they end when their pipes to it close.
+    Children don't outlive this process: they end when their pipes to it close. What breaks while
+    all is stopped, such as a child that the same signal has met, does not take its place.
 
     Args:
         left: What the user is told of what a second signal leaves behind.
     """
 
+    ending: list[Interrupted] = []
+
     def end(number: int, _frame: FrameType | None) -> None:
         end_at_once(left)
-        raise HungUp(left) if number == signal.SIGHUP else Interrupted(left)
+        ending.append(HungUp(left) if number == signal.SIGHUP else Interrupted(left))
+        raise ending[0]
 
     before = {number: signal.signal(number, end) for number in _numbers()}
     try:
         yield
+    except Exception:
+        if not ending:
+            raise
+        raise ending[0] from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

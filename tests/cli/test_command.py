@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,23 @@ def test_the_first_signal_ends_it_in_good_order_and_the_second_at_once() -> None
     assert done.returncode == 130
     assert done.stdout == "cleaning up\n"
     assert done.stderr == "interrupted: nothing is left running\n"
+
+
+def test_what_breaks_on_the_way_out_is_not_what_is_told() -> None:
+    def ends(stack: ExitStack) -> None:
+        stack.callback(stop)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def stop() -> None:
+        raise RuntimeError("a child that the signal met too")
+
+    with pytest.raises(Interrupted), in_good_order(), ExitStack() as stack:
+        ends(stack)
+
+
+def test_what_breaks_without_a_signal_is_told() -> None:
+    with pytest.raises(RuntimeError, match="of its own"), in_good_order():
+        raise RuntimeError("of its own")
 
 
 def test_who_asked_for_no_hang_up_gets_none() -> None:
