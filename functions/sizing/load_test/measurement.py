@@ -405,11 +405,13 @@ class _Readings:
     def may_come_within(self, metric: str, instance_count: int) -> float:
         """How long after the load test to wait for samples that may be late, seconds.
 
-        -1 where all are there. A period without most of its samples is not a matter of phases, but
-        of instances that have reported since no more is to come either.
+        -1 where all are there, some of them perhaps a moment after the window. A period without
+        most of its samples is not a matter of phases, but of instances that have reported since no
+        more is to come either.
         """
         reported_since = self.reported_since(metric, instance_count)
-        if self.samples(metric) >= instance_count * len(self._starts):
+        moved = math.fsum(max(each - instance_count, 0.0) for each in self._counts_since(metric))
+        if self.samples(metric) + moved >= instance_count * len(self._starts):
             will_tell = self._few() and not reported_since
             unsure = will_tell and self.extra_samples(metric, instance_count)
             return SHORT_DELAY_SECONDS if unsure else -1.0

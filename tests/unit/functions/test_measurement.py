@@ -306,6 +306,13 @@ class TestIncomplete:
             with pytest.raises(MetricsIncomplete):  # the periods after it may still come
                 look({}, SHORT_DELAY_SECONDS)
 
+    def test_a_sample_that_came_a_moment_after_the_window_is_not_waited_for(self) -> None:
+        window = Window(start=START, end=START + PERIOD)
+        step = a_step(window=window, answers=1000, invocations=1000)
+        cloudwatch = CloudWatch(samples={START: 7.0}, since={window.end: 9.0})
+        seen = observed(cloudwatch, step, waited_seconds=0, window=window)
+        assert (seen.invalid, seen.samples) == (None, 7)
+
     @pytest.mark.parametrize("instances", [2, 8, 20, 60])
     def test_phases_and_jitter_never_make_a_window_of_one_period_invalid(
         self, instances: int
