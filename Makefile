@@ -8,8 +8,13 @@ DEPLOY := .venv-deploy
 CHECKOV := .venv-checkov
 JUDGE  := .venv-second-judge
 LAMBDA := .venv-lambda
-UV     := $(VENV)/bin/uv
 
+# uv reads no configuration of pip's, which on many a machine alone says where packages come from.
+# The authorities that the machine trusts are trusted, not only those that come with uv.
+PIP_INDEX = $(VENV)/bin/python -m pip config list 2>/dev/null | sed -n "s/^[^=]*\.index-url='\(.*\)'$$/\1/p" | head -n 1
+UV = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$($(PIP_INDEX))}}" $(VENV)/bin/uv
+
+export UV_SYSTEM_CERTS     ?= 1
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS      := 1
 export SAM_CLI_TELEMETRY   := 0

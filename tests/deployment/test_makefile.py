@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,13 +36,16 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def make(
+    project: Path, *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run make, without what a make around the tests leaves in the environment."""
     ours = {"ARGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(
         ["make", *arguments],
         cwd=project,
-        env={name: value for name, value in os.environ.items() if name not in ours},
+        env=inherited if environment is None else environment,
         capture_output=True,
         text=True,
         timeout=300,
@@ -72,6 +76,38 @@ def test_the_command_is_installed_anew_when_the_project_changes(project: Path) -
     assert "installing requirements/local.txt" in done.stdout
     assert "arguments" not in done.stdout
     assert done.returncode != 0  # there is nothing to install with
+
+
+@pytest.mark.parametrize(
+    "said, told",
+    [
+        ({}, "|1"),
+        ({"PIP_INDEX_URL": "https://pip.example/simple"}, "https://pip.example/simple|1"),
+        (
+            {
+                "PIP_INDEX_URL": "https://pip.example/simple",
+                "UV_DEFAULT_INDEX": "https://uv.example/simple",
+                "UV_SYSTEM_CERTS": "0",
+            },
+            "https://uv.example/simple|0",
+        ),
+    ],
+)
+def test_packages_come_from_where_pip_is_told(
+    project: Path, said: dict[str, str], told: str
+) -> None:
+    tools = project / ".venv/bin"
+    for name, does in {
+        "python": f'exec {sys.executable} "$@"',
+        "uv": 'echo "$UV_DEFAULT_INDEX|$UV_SYSTEM_CERTS"',
+    }.items():
+        (tools / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tools / name).chmod(0o755)
+    (project / ".venv/.local").unlink()
+    alone = {"PATH": os.environ["PATH"], "HOME": str(project), "PIP_CONFIG_FILE": os.devnull}
+    done = make(project, "install", environment=alone | said)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.splitlines()[1:]) == {told}
 
 
 def test_help_lists_every_target(project: Path) -> None:
