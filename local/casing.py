@@ -68,8 +68,13 @@ def pascal(name: str) -> str:
     return name[:1].upper() + name[1:]
 
 
-def timestamp(moment: datetime | str) -> str:
-    """ISO 8601 with milliseconds, in UTC: the form of all times that Step Functions hands out."""
+def in_utc(moment: datetime | str) -> datetime:
+    """A time of moto's, which is UTC where it names no zone, whatever this machine's zone is."""
     if isinstance(moment, str):
         moment = datetime.fromisoformat(moment)
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def timestamp(moment: datetime | str) -> str:
+    """ISO 8601 with milliseconds, in UTC: the form of all times that Step Functions hands out."""
+    return in_utc(moment).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -19,6 +19,7 @@ from typing import Any, Final
 from moto.cloudwatch.exceptions import InvalidParameterValue
 from moto.cloudwatch.models import CloudWatchBackend
 
+from local.casing import in_utc
 from local.patches import Patch
 
 #: Namespace, name, and dimensions in any order.
@@ -137,8 +138,8 @@ def _get_metric_data(
         asked = query["MetricStat"]
         points = store.get(
             asked["Metric"],
-            start=start_time,
-            end=end_time,
+            start=in_utc(start_time),
+            end=in_utc(end_time),
             period=int(asked["Period"]),
             stat=asked["Stat"],
         )
@@ -162,12 +163,7 @@ def _key(namespace: str, metric: Mapping[str, Any]) -> MetricKey:
 
 
 def _second(datum: Mapping[str, Any]) -> int:
-    moment = datum.get("Timestamp") or datetime.now(UTC)
-    if isinstance(moment, str):
-        moment = datetime.fromisoformat(moment)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp())
+    return int(in_utc(datum.get("Timestamp") or datetime.now(UTC)).timestamp())
 
 
 def _samples(datum: Mapping[str, Any]) -> Samples:

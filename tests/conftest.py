@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import tempfile
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -22,6 +23,9 @@ TESTS = Path(__file__).parent
 for _name in os.environ.keys() - without_aws(os.environ).keys():
     del os.environ[_name]
 os.environ.update(OF_NO_ACCOUNT | OF_MOTO)
+# Far from UTC, and half an hour beside it: a time that was taken for this machine's own shows.
+os.environ["TZ"] = "Asia/Kolkata"
+time.tzset()
 
 
 #: Folders by how long one of their files may take. A worker runs whole files, and what begins last

@@ -11,7 +11,7 @@ import pytest
 from botocore.model import OperationModel
 from botocore.response import StreamingBody
 
-from local.casing import UnknownFieldError, from_api, to_api
+from local.casing import UnknownFieldError, from_api, timestamp, to_api
 
 
 def operation(service: str, name: str) -> OperationModel:
@@ -71,3 +71,16 @@ def test_a_response_becomes_plain_json_in_pascal_case() -> None:
 def test_a_body_becomes_text() -> None:
     body = StreamingBody(io.BytesIO("é".encode()), 2)
     assert from_api({"Body": body}, operation("s3", "GetObject").output_shape) == {"Body": "é"}
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "2026-01-02T03:04:05",
+        "2026-01-02T08:34:05+05:30",
+        datetime(2026, 1, 2, 3, 4, 5),  # noqa: DTZ001 - as moto has it
+        datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    ],
+)
+def test_a_time_without_a_zone_is_utc_s(moment: datetime | str) -> None:
+    assert timestamp(moment) == "2026-01-02T03:04:05.000Z"
