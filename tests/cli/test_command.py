@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -166,7 +167,7 @@ def test_a_reader_that_goes_away_is_told_of_in_one_line() -> None:
 
 def test_without_any_output_it_still_works() -> None:
     done = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m endpoint_sizer schema >&-"],
+        ["sh", "-c", f"{shlex.quote(sys.executable)} -m endpoint_sizer schema >&-"],
         env=ENVIRONMENT,
         capture_output=True,
         text=True,

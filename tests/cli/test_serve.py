@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -57,7 +58,7 @@ def test_it_prints_how_to_call_it_and_its_figures_until_ctrl_c() -> None:
         exports = re.findall(r"export (.*)", printed)
         assert python
         answer = subprocess.run(
-            ["bash", "-c", f"{' '.join(exports)} {sys.executable} {python[1]}"],
+            ["bash", "-c", f"{' '.join(exports)} {shlex.quote(sys.executable)} {python[1]}"],
             capture_output=True,
             text=True,
             timeout=300,

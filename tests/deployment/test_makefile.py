@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def test_packages_come_from_where_pip_is_told(
 ) -> None:
     tools = project / ".venv/bin"
     for name, does in {
-        "python": f'exec {sys.executable} "$@"',
+        "python": f'exec {shlex.quote(sys.executable)} "$@"',
         "uv": 'echo "$UV_DEFAULT_INDEX|$UV_SYSTEM_CERTS"',
     }.items():
         (tools / name).write_text(f"#!/bin/sh\n{does}\n")
