@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -26,6 +27,11 @@ os.environ.update(OF_NO_ACCOUNT | OF_MOTO)
 # Far from UTC, and half an hour beside it: a time that was taken for this machine's own shows.
 os.environ["TZ"] = "Asia/Kolkata"
 time.tzset()
+# A mac allows 256 open files unless asked; a test may have a server and its clients in one process.
+_, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(
+    resource.RLIMIT_NOFILE, (4096 if _hard == resource.RLIM_INFINITY else min(4096, _hard), _hard)
+)
 
 
 #: Folders by how long one of their files may take. A worker runs whole files, and what begins last

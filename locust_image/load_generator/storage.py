@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import botocore.session
 from botocore.config import Config
@@ -89,7 +89,7 @@ class DirectoryStorage:
     def __init__(self, uri: str) -> None:
         # This machine's own, of which there is nothing to learn.
         self.clock = ServerClock()
-        self._directory = Path(urlsplit(uri).path)
+        self._directory = Path(unquote(urlsplit(uri).path))
 
     def read(self, name: str) -> bytes | None:
         try:

@@ -123,7 +123,9 @@ def test_a_load_test_that_is_kept_in_s3_says_what_the_time_is_there(
 
 def test_two_that_write_a_file_at_once_leave_a_whole_one(tmp_path: Path) -> None:
     """Leader and worker may both report why they could not start."""
-    storage = open_storage(tmp_path.as_uri(), botocore.session.get_session())
+    folder = tmp_path / "a name with spaces"
+    folder.mkdir()
+    storage = open_storage(folder.as_uri(), botocore.session.get_session())
     reports = [b"leader" * 20_000, b"worker" * 50_000]
 
     def write(content: bytes) -> None:
@@ -137,4 +139,4 @@ def test_two_that_write_a_file_at_once_leave_a_whole_one(tmp_path: Path) -> None
     for each in written:
         each.result()
     assert storage.read("load_test.json") in reports
-    assert [each.name for each in tmp_path.iterdir()] == ["load_test.json"]
+    assert [each.name for each in folder.iterdir()] == ["load_test.json"]
