@@ -21,6 +21,9 @@ export SAM_CLI_TELEMETRY   := 0
 # Without bytecode, which images of containers often forbid, each of the hundred processes of the
 # tests would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
+# What would bring in modules from elsewhere, or install to elsewhere or other than what is pinned.
+unexport PYTHONHOME PYTHONPATH PIP_PREFIX PIP_TARGET UV_EXCLUDE_NEWER UV_REQUIRE_HASHES
+export PIP_USER := 0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -84,6 +84,7 @@ def test_the_command_is_installed_anew_when_the_project_changes(project: Path) -
     [
         ({}, "|1"),
         ({"PIP_INDEX_URL": "https://pip.example/simple"}, "https://pip.example/simple|1"),
+        ({"UV_EXCLUDE_NEWER": "2024-01-01", "PYTHONPATH": "/elsewhere", "PIP_USER": "1"}, "|1"),
         (
             {
                 "PIP_INDEX_URL": "https://pip.example/simple",
@@ -94,13 +95,13 @@ def test_the_command_is_installed_anew_when_the_project_changes(project: Path) -
         ),
     ],
 )
-def test_packages_come_from_where_pip_is_told(
+def test_packages_come_from_where_pip_is_told_and_are_those_pinned(
     project: Path, said: dict[str, str], told: str
 ) -> None:
     tools = project / ".venv/bin"
     for name, does in {
         "python": f'exec {shlex.quote(sys.executable)} "$@"',
-        "uv": 'echo "$UV_DEFAULT_INDEX|$UV_SYSTEM_CERTS"',
+        "uv": 'echo "$UV_DEFAULT_INDEX|$UV_SYSTEM_CERTS$UV_EXCLUDE_NEWER$PYTHONPATH${PIP_USER#0}"',
     }.items():
         (tools / name).write_text(f"#!/bin/sh\n{does}\n")
         (tools / name).chmod(0o755)
