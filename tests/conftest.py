@@ -23,8 +23,8 @@ TESTS = Path(__file__).parent
 # Before any test module makes a client: what a test needs of AWS, it sets itself.
 for _name in os.environ.keys() - without_aws(os.environ).keys():
     del os.environ[_name]
-# So are how wide and colourful a program prints, the repository that a hook of git's runs for, and
-# what Locust is told.
+# Nor does it depend on how wide and colourful programs print here, on the repository that a hook of
+# git's runs for, or on what Locust is told.
 _PRINTING = {"CLICOLOR_FORCE", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TTY_COMPATIBLE"}
 for _name in tuple(os.environ):
     if _name in _PRINTING or _name.startswith(("GIT_", "LOCUST_")):
