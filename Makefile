@@ -12,7 +12,8 @@ LAMBDA := .venv-lambda
 # uv reads no configuration of pip's, which on many a machine alone says where packages come from.
 # The authorities that the machine trusts are trusted, not only those that come with uv.
 PIP_INDEX = $(VENV)/bin/python -m pip config list 2>/dev/null | sed -n "s/^[^=]*\.index-url='\(.*\)'$$/\1/p" | head -n 1
-UV = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$($(PIP_INDEX))}}" $(VENV)/bin/uv
+INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$($(PIP_INDEX))}}"
+UV = $(INDEX) $(VENV)/bin/uv
 
 export UV_SYSTEM_CERTS     ?= 1
 export UV_PYTHON_DOWNLOADS := never
@@ -134,7 +135,7 @@ lint: install-lint ## check code, types, template, state machines, Dockerfile an
 
 .PHONY: build
 build: $(DEPLOY)/.deploy ## sam build: one artifact for all functions, python3.13 on arm64
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(DEPLOY)/bin/sam build
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(INDEX) $(DEPLOY)/bin/sam build
 	@$(VENV)/bin/python -m tools.artifact .aws-sam/build
 
 # Your answers go to a file that git ignores, which begins as a copy of the defaults: the SAM CLI takes
