@@ -9,11 +9,11 @@ CHECKOV := .venv-checkov
 JUDGE  := .venv-second-judge
 LAMBDA := .venv-lambda
 
-# uv reads no configuration of pip's, which on many a machine alone says where packages come from.
-# The authorities that the machine trusts are trusted, not only those that come with uv.
+# uv reads no configuration of pip's, which on many a machine alone says where packages come from,
+# and trusts the certificate authorities that it brings, unless told to trust the machine's.
 PIP_INDEX = $(VENV)/bin/python -m pip config list 2>/dev/null | sed -n "s/^[^=]*\.index-url='\(.*\)'$$/\1/p" | head -n 1
-INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$($(PIP_INDEX))}}"
-UV = $(INDEX) $(VENV)/bin/uv
+PACKAGE_INDEX = UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$($(PIP_INDEX))}}"
+UV = $(PACKAGE_INDEX) $(VENV)/bin/uv
 
 export UV_SYSTEM_CERTS     ?= 1
 export UV_PYTHON_DOWNLOADS := never
@@ -135,7 +135,7 @@ lint: install-lint ## check code, types, template, state machines, Dockerfile an
 
 .PHONY: build
 build: $(DEPLOY)/.deploy ## sam build: one artifact for all functions, python3.13 on arm64
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(INDEX) $(DEPLOY)/bin/sam build
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PACKAGE_INDEX) $(DEPLOY)/bin/sam build
 	@$(VENV)/bin/python -m tools.artifact .aws-sam/build
 
 # Your answers go to a file that git ignores, which begins as a copy of the defaults: the SAM CLI takes

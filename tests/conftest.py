@@ -21,13 +21,12 @@ from tests import measuring
 TESTS = Path(__file__).parent
 
 # Before any test module makes a client: what a test needs of AWS, it sets itself.
-for _name in os.environ.keys() - without_aws(os.environ).keys():
-    del os.environ[_name]
+_KEPT = without_aws(os.environ)
 # Nor does it depend on how wide and colourful programs print here, on the repository that a hook of
 # git's runs for, or on what Locust is told.
 _PRINTING = {"CLICOLOR_FORCE", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TTY_COMPATIBLE"}
 for _name in tuple(os.environ):
-    if _name in _PRINTING or _name.startswith(("GIT_", "LOCUST_")):
+    if _name not in _KEPT or _name in _PRINTING or _name.startswith(("GIT_", "LOCUST_")):
         del os.environ[_name]
 os.environ.update(OF_NO_ACCOUNT | OF_MOTO)
 # Far from UTC, and half an hour beside it: a time that was taken for this machine's own shows.
@@ -35,9 +34,7 @@ os.environ["TZ"] = "Asia/Kolkata"
 time.tzset()
 # A mac allows 256 open files unless asked; a test may have a server and its clients in one process.
 _, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(
-    resource.RLIMIT_NOFILE, (4096 if _hard == resource.RLIM_INFINITY else min(4096, _hard), _hard)
-)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, _hard), _hard))
 
 
 #: Folders by how long one of their files may take. A worker runs whole files, and what begins last

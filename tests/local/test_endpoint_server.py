@@ -195,7 +195,7 @@ def test_many_threads_get_each_their_own_answer() -> None:
 
 def test_more_connections_than_the_usual_limit_of_open_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 1024:
+    if hard < 1024:
         pytest.skip(f"this machine allows {hard} open files at the most")
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, soft), hard))
     try:

@@ -78,7 +78,7 @@ def test_a_body_becomes_text() -> None:
     [
         "2026-01-02T03:04:05",
         "2026-01-02T08:34:05+05:30",
-        datetime(2026, 1, 2, 3, 4, 5),  # noqa: DTZ001 - as moto has it
+        datetime.fromisoformat("2026-01-02T03:04:05"),
         datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
     ],
 )
