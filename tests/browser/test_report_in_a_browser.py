@@ -30,7 +30,11 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 #: Without them the browser asks its maker for updates, which is a request and not the page's.
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-SIZES = {"laptop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
+SIZES = {
+    "laptop": {"width": 1280, "height": 800},
+    "tablet": {"width": 1024, "height": 768},
+    "phone": {"width": 390, "height": 844},
+}
 
 
 def regressed() -> dict[str, Any]:
@@ -135,6 +139,16 @@ def test_the_answer_is_seen_at_once_by_everybody(
     assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size]["width"]
     found = axe.Axe().run(page).response["violations"]
     assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found] == []
+
+
+@pytest.mark.parametrize("size", ["laptop", "tablet"])
+@pytest.mark.parametrize("name", [each for each in OUTCOMES if each != "hostile"])
+def test_tables_are_read_without_scrolling(
+    opened: Callable[..., Any], name: str, size: str
+) -> None:
+    tables = opened(name, size).locator(".scroll").all()
+    wide = "each => each.scrollWidth > each.clientWidth"
+    assert [each.get_attribute("aria-label") for each in tables if each.evaluate(wide)] == []
 
 
 def test_every_observation_is_a_mark(opened: Callable[..., Any]) -> None:
