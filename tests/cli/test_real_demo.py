@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 #: Stands in for the environment's Python: notes what it is run with, and installs a uvicorn.
 PYTHON = """#!/bin/sh
 echo "$@" >> "$(dirname "$0")/../../asked"
+echo "user $PIP_USER$PIP_TARGET$PIP_PREFIX$PYTHONPATH$PYTHONHOME" > "$(dirname "$0")/../../astray"
 [ -z "$PIP_FAILS" ] || { echo "some words" >&2; echo "$PIP_FAILS" >&2; exit 1; }
 printf '#!/bin/sh\\n' > "$(dirname "$0")/uvicorn"
 chmod +x "$(dirname "$0")/uvicorn"
@@ -118,6 +119,16 @@ def test_what_can_t_be_installed_is_told_and_tried_again_the_next_time(
     assert sized == []
     monkeypatch.delenv("PIP_FAILS")
     assert demo(tmp_path) == 0
+
+
+def test_it_is_installed_there_whatever_pip_and_python_are_told(
+    tmp_path: Path, folder: Path, sized: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    for name in ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PYTHONPATH"):
+        monkeypatch.setenv(name, "1")
+    assert demo(tmp_path) == 0
+    assert (folder.parent / "astray").read_text() == "user 0\n"
 
 
 def test_a_folder_that_can_t_be_made_is_told(
