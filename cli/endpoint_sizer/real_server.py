@@ -24,9 +24,9 @@ _WHAT: Final = """\
 A real model on a real server: Magika, a network of 3 MB that tells what kind of file some bytes
 are, on onnxruntime behind uvicorn. It has a core of this machine for itself, and what is measured
 is that core; the instance type is only its name."""
-#: Settings by which pip and Python would look, or install, elsewhere than in the environment.
-_LEADING_ASTRAY: Final = {"PIP_PREFIX", "PIP_TARGET", "PYTHONHOME", "PYTHONPATH"}
 _INSTALLING: Final = "installing magika, onnxruntime and uvicorn (170 MB) into {}"
+#: Settings by which pip and Python would look, or install, elsewhere than in the environment.
+_INSTALL_ELSEWHERE: Final = {"PIP_PREFIX", "PIP_TARGET", "PYTHONHOME", "PYTHONPATH"}
 
 
 def provide() -> None:
@@ -70,7 +70,7 @@ def _install(folder: Path) -> None:
         venv.create(folder, with_pip=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise Failed(f"{folder} could not be made: {error}") from None
-    kept = {name: value for name, value in os.environ.items() if name not in _LEADING_ASTRAY}
+    kept = {name: value for name, value in os.environ.items() if name not in _INSTALL_ELSEWHERE}
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
     done = subprocess.run(
         [*pip, "--quiet", "--require-hashes", "--only-binary", ":all:", "-r", str(_REQUIREMENTS)],
